@@ -1,0 +1,151 @@
+import type { AttemptId, DeliveryId, EventId, ProjectId, WebhookId } from './ids.ts';
+import type { SignatureStyle } from './signature.ts';
+import { retryDelayMs } from './retry-schedule.ts';
+
+/** Where a delivery stands; it is always in exactly one of these (DESIGN: the ledger). */
+export const deliveryStatuses = [
+  'PENDING',
+  'DELIVERING',
+  'DELIVERED',
+  'RETRYING',
+  'FAILED',
+  'SKIPPED',
+  'CANCELLED',
+] as const;
+export type DeliveryStatus = (typeof deliveryStatuses)[number];
+
+export type AttemptTrigger = 'AUTOMATIC' | 'MANUAL' | 'TEST';
+
+/** Why a delivery ended without being delivered. Stable text. */
+export type FailureReason =
+  | 'EXHAUSTED'
+  | 'GONE'
+  | 'ABORTED_BY_RECEIVER'
+  | 'DISABLED_BY_RECEIVER'
+  | 'WEBHOOK_DELETED'
+  | 'WEBHOOK_DISABLED';
+
+/** What went wrong with an attempt that has no answer, or none that counts. Stable text. */
+export type AttemptErrorCode =
+  | 'DNS'
+  | 'CONNECT'
+  | 'TLS'
+  | 'TIMEOUT'
+  | 'BLOCKED_ADDRESS'
+  | 'PROTOCOL'
+  | 'BODY_TOO_LARGE'
+  | 'INTERNAL';
+
+/** Everything needed to make one attempt, loaded by the claim that took the delivery. */
+export interface Dispatch {
+  deliveryId: DeliveryId;
+  projectId: ProjectId;
+  eventId: EventId;
+  webhookId: WebhookId;
+  eventType: string;
+  /** The exact bytes to sign and send. */
+  body: string;
+  url: string;
+  headers: readonly { name: string; value: string }[];
+  signatureStyle: SignatureStyle;
+  /** Keys of every active secret, newest first. */
+  secrets: readonly Uint8Array[];
+  /** Number of this attempt over the delivery's whole life, from 1. */
+  attemptNumber: number;
+  /** Attempts made before this round of the schedule; a resend starts a new round. */
+  roundStart: number;
+  /** Attempts allowed in all, those of earlier rounds included. */
+  maxAttempts: number;
+  retryScheduleSeconds: readonly number[];
+  trigger: AttemptTrigger;
+  /** Identifies this claim: only the worker that still holds it may decide the delivery's fate. */
+  claimedAt: Date;
+  createdAt: Date;
+}
+
+/** Durations of an attempt's phases, in milliseconds; null where the phase did not happen (a kept-alive connection). */
+export interface AttemptTimings {
+  dnsMs: number | null;
+  connectMs: number | null;
+  tlsMs: number | null;
+  firstByteMs: number | null;
+}
+
+/** The head and the first bytes of an answer. */
+export interface ReceiverResponse {
+  status: number;
+  /** At most 32. */
+  headers: readonly { name: string; value: string }[];
+  /** At most 4 KiB of valid UTF-8, control characters escaped. */
+  body: string;
+}
+
+/** What happened when an attempt was made. `errorMessage` is written for the customer. */
+export interface SendResult {
+  startedAt: Date;
+  durationMs: number;
+  timings: AttemptTimings;
+  response: ReceiverResponse | null;
+  errorCode: AttemptErrorCode | null;
+  errorMessage: string | null;
+  /** The answer's `Retry-After`, as milliseconds from now. */
+  retryAfterMs: number | null;
+  /** The answer's `webhook-delivery` header. */
+  receiverControl: 'disable' | 'abort-message' | null;
+}
+
+/** What follows from an attempt. */
+export type Decision =
+  | { kind: 'delivered' }
+  | { kind: 'retry'; delayMs: number }
+  | { kind: 'failed'; reason: FailureReason; disableWebhook: boolean };
+
+/** An attempt as it is stored. */
+export interface AttemptRecord {
+  id: AttemptId;
+  dispatch: Dispatch;
+  result: SendResult;
+  decision: Decision;
+}
+
+/** Says everything that follows from an attempt's result. `random` in [0, 1) jitters the wait before a retry. */
+export function decide(dispatch: Dispatch, result: SendResult, random: number): Decision {
+  const { response, receiverControl } = result;
+  if (receiverControl === 'disable') return { kind: 'failed', reason: 'DISABLED_BY_RECEIVER', disableWebhook: true };
+  if (receiverControl === 'abort-message') {
+    return { kind: 'failed', reason: 'ABORTED_BY_RECEIVER', disableWebhook: false };
+  }
+  if (response !== null && isSuccess(response.status)) return { kind: 'delivered' };
+  if (response?.status === 410) return { kind: 'failed', reason: 'GONE', disableWebhook: true };
+  if (dispatch.attemptNumber >= dispatch.maxAttempts) {
+    return { kind: 'failed', reason: 'EXHAUSTED', disableWebhook: false };
+  }
+  const attemptInRound = dispatch.attemptNumber - dispatch.roundStart;
+  return {
+    kind: 'retry',
+    delayMs: retryDelayMs(dispatch.retryScheduleSeconds, attemptInRound, random, retryAfterOf(result)),
+  };
+}
+
+/** Whether an answer's status counts as delivered. */
+export function isSuccess(status: number): boolean {
+  return status >= 200 && status <= 299;
+}
+
+/** Only 429 and 503 may ask for a wait. Source: RFC 9110 §10.2.3, RFC 6585 §4. */
+function retryAfterOf(result: SendResult): number | null {
+  const status = result.response?.status;
+  return status === 429 || status === 503 ? result.retryAfterMs : null;
+}
+
+/** The status that a decision gives its delivery. */
+export function statusAfter(decision: Decision): DeliveryStatus {
+  switch (decision.kind) {
+    case 'delivered':
+      return 'DELIVERED';
+    case 'retry':
+      return 'RETRYING';
+    case 'failed':
+      return 'FAILED';
+  }
+}

@@ -1,0 +1,29 @@
+/** Longest event type, in characters. */
+export const eventTypeLengthMax = 128;
+
+const typePattern = /^[a-z0-9_]+(?:\.[a-z0-9_]+)*$/;
+
+/** Whether the text is an event type: dotted lower-case words, as in `config.deployed`, at most 128 characters. */
+export function isEventType(text: string): boolean {
+  return text.length <= eventTypeLengthMax && typePattern.test(text);
+}
+
+/** Whether the text is a filter: `*`, an event type, or an event type followed by `.*`. */
+export function isEventTypeFilter(text: string): boolean {
+  return text === '*' || isEventType(text.endsWith('.*') ? text.slice(0, -2) : text);
+}
+
+/**
+ * Every filter that matches the event type, from `*` to the type itself: `a.b.c` gives `*`, `a.*`, `a.b.*`, `a.b.c`.
+ * A webhook takes an event when its filters and these share one, which Postgres can ask with `&&`.
+ */
+export function matchingFilters(eventType: string): string[] {
+  const words = eventType.split('.');
+  const prefixes = words.slice(1).map((_, index) => `${words.slice(0, index + 1).join('.')}.*`);
+  return ['*', ...prefixes, eventType];
+}
+
+/** Whether any of the filters takes the event type. */
+export function matchesEventType(filters: readonly string[], eventType: string): boolean {
+  return matchingFilters(eventType).some((filter) => filters.includes(filter));
+}

@@ -1,0 +1,111 @@
+import type { AttemptErrorCode, AttemptTrigger, DeliveryStatus, FailureReason } from '../domain/delivery.ts';
+import type { AttemptId, DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
+
+// src/feed: the live stream of delivery changes, one topic per project. Invariant: a subscriber sees every item after
+// its cursor, in order, once; where that is impossible it gets FeedError CURSOR_EXPIRED instead of silence.
+// The worker and the gateway publish; subscriptions read. Two implementations of this one contract:
+// in-process-feed.ts and redis-feed.ts.
+
+/** What changed. One item is published per committed change. */
+export type FeedChange =
+  | 'CREATED'
+  | 'ATTEMPTED'
+  | 'RETRY_SCHEDULED'
+  | 'DELIVERED'
+  | 'FAILED'
+  | 'SKIPPED'
+  | 'CANCELLED'
+  | 'RESENT'
+  | 'WEBHOOK_STATUS_CHANGED';
+
+/** A delivery as it was right after the change. Instants are ISO 8601 text. */
+export interface DeliverySnapshot {
+  id: DeliveryId;
+  eventId: EventId;
+  webhookId: WebhookId;
+  status: DeliveryStatus;
+  attemptCount: number;
+  maxAttempts: number;
+  roundStart: number;
+  trigger: AttemptTrigger;
+  dueAt: string | null;
+  failureReason: FailureReason | null;
+  createdAt: string;
+  finishedAt: string | null;
+}
+
+/** An attempt without its response headers and body, which are read from the store when somebody asks for them. */
+export interface AttemptSnapshot {
+  id: AttemptId;
+  number: number;
+  outcome: 'SUCCEEDED' | 'FAILED';
+  trigger: AttemptTrigger;
+  startedAt: string;
+  durationMs: number;
+  dnsMs: number | null;
+  connectMs: number | null;
+  tlsMs: number | null;
+  firstByteMs: number | null;
+  responseStatus: number | null;
+  errorCode: AttemptErrorCode | null;
+  errorMessage: string | null;
+}
+
+/** One change, as published. Plain JSON: it survives `JSON.parse(JSON.stringify(entry))` unchanged. */
+export interface FeedEntry {
+  change: FeedChange;
+  /** When it was published, ISO 8601. */
+  at: string;
+  webhookId: WebhookId;
+  /** Null for WEBHOOK_STATUS_CHANGED, as is `delivery`. */
+  eventType: string | null;
+  delivery: DeliverySnapshot | null;
+  attempt: AttemptSnapshot | null;
+}
+
+/** A published change with its place in the feed; pass `cursor` to `subscribe` to go on right after it. */
+export interface FeedItem {
+  cursor: string;
+  entry: FeedEntry;
+}
+
+export type FeedErrorCode = 'CURSOR_EXPIRED' | 'BAD_CURSOR';
+
+/** Why a subscription cannot start or go on: the cursor's place is no longer kept (or its log was lost), or is no cursor at all. */
+export class FeedError extends Error {
+  override readonly name = 'FeedError';
+  readonly code: FeedErrorCode;
+
+  constructor(code: FeedErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/**
+ * A live reader. Iterating gives every item after its start, in order, once; it waits when there is none, ends quietly
+ * after `return()`, abort or the feed's disposal, and throws FeedError CURSOR_EXPIRED when it fell behind the log.
+ */
+export type FeedSubscription = AsyncIterableIterator<FeedItem>;
+
+export interface SubscribeOptions {
+  /** Go on after this cursor; null or absent starts with the next item published after `subscribe` resolved. */
+  after?: string | null;
+  /** Ends the subscription. */
+  signal?: AbortSignal;
+}
+
+export interface Feed extends AsyncDisposable {
+  /**
+   * Appends the entries to the project's feed, in order, contiguously. Concurrent calls are coalesced.
+   * Rejects when the feed's server cannot be reached within its limit; some entries may then have been published.
+   */
+  publish(projectId: ProjectId, entries: readonly FeedEntry[]): Promise<void>;
+  /**
+   * Starts a subscription; once this has resolved, nothing published later is missed.
+   * Rejects with FeedError BAD_CURSOR or CURSOR_EXPIRED.
+   */
+  subscribe(projectId: ProjectId, options?: SubscribeOptions): Promise<FeedSubscription>;
+  /** Resolves when the feed's server answers; rejects with the reason when it does not. */
+  ping(): Promise<void>;
+}

@@ -1,0 +1,46 @@
+import { PrismaPg } from '@prisma/adapter-pg';
+import pg from 'pg';
+import { PrismaClient } from '../../prisma/generated/client/client.ts';
+
+// src/store: Postgres, the only truth. One exported function is one query or one transaction, named for its meaning, and
+// takes the project right after the database. Ids are TypeIDs outside and native uuid inside; this folder translates.
+// The schema, the gateway and the worker call it; it imports src/domain and the clients only.
+
+/** The connections of one process. */
+export interface Database extends AsyncDisposable {
+  /** Reads and administration. */
+  prisma: PrismaClient;
+  /** The hot path: emit, claim, record, sweep. */
+  pipeline: pg.Pool;
+}
+
+export interface DatabaseOptions {
+  /** Connections of the pipeline pool. */
+  pipelineConnectionsMax?: number;
+  /** Told of errors of idle connections; the pool replaces them by itself. */
+  onIdleError?: (error: Error) => void;
+}
+
+const statementTimeoutMs = 5_000;
+
+/** Opens both pools; they connect on first use. */
+export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
+  const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: url, max: 8 }) });
+  const pipeline = new pg.Pool({
+    connectionString: url,
+    max: options.pipelineConnectionsMax ?? 8,
+    // Sessions that first ran on empty tables kept sequential-scan plans for good: 500 inserts did 500 scans.
+    options: '-c plan_cache_mode=force_custom_plan',
+    // sweep relies on it: an emit commits well within sweep's grace.
+    statement_timeout: statementTimeoutMs,
+    connectionTimeoutMillis: 5_000,
+  });
+  pipeline.on('error', (error) => options.onIdleError?.(error));
+  return {
+    prisma,
+    pipeline,
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all([prisma.$disconnect(), pipeline.end()]);
+    },
+  };
+}
