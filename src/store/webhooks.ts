@@ -1,0 +1,137 @@
+import type { Webhook } from '../../prisma/generated/client/client.ts';
+import { type DeliveryId, idFromUuid, type ProjectId, uuidOf, type WebhookId } from '../domain/ids.ts';
+import type { SignatureStyle } from '../domain/signature.ts';
+import type { Database } from './database.ts';
+import { newUuid } from './new-id.ts';
+import type { SecretBox } from './secret-box.ts';
+import { changedWebhookHeaders, encryptedWebhookHeaders, type WebhookHeader } from './webhook-headers.ts';
+import { newWebhookSecret } from './webhook-secrets.ts';
+
+/** What a person says about a webhook; checked before it comes here. */
+export interface WebhookInput {
+  name: string;
+  description: string | null;
+  url: string;
+  /** At least one filter (src/domain/event-type.ts). */
+  eventTypes: readonly string[];
+  /** Values in clear; they are encrypted here. */
+  headers: readonly WebhookHeader[];
+  signatureStyle: SignatureStyle;
+  /** Null takes the deployment's default. */
+  maxAttempts: number | null;
+  /** Whole seconds; empty takes the deployment's default. */
+  retrySchedule: readonly number[];
+  /** Null is no limit. */
+  rateLimitPerSecond: number | null;
+}
+
+/** What changes of a webhook; what is absent stays. Header values that come back masked as they were shown stay too. */
+export type WebhookChanges = { readonly [Field in keyof WebhookInput]?: WebhookInput[Field] | undefined };
+
+/** Deliveries that one statement cancels. */
+const cancelStepMax = 1_000;
+/** Steps of one deletion; the claim cancels what is left when it meets it. */
+const cancelStepsMax = 100;
+
+/** Creates a webhook with its first signing secret, which is shown now and never again. */
+export async function createWebhook(
+  db: Database,
+  secretBox: SecretBox,
+  projectId: ProjectId,
+  input: WebhookInput,
+): Promise<{ webhook: Webhook; secret: string }> {
+  const secret = newWebhookSecret(secretBox);
+  const webhook = await db.prisma.webhook.create({
+    data: {
+      ...input,
+      id: newUuid(),
+      projectId: uuidOf(projectId),
+      eventTypes: [...input.eventTypes],
+      retrySchedule: [...input.retrySchedule],
+      headers: storedHeaders(encryptedWebhookHeaders(secretBox, input.headers)),
+      secrets: { create: secret.columns },
+    },
+  });
+  return { webhook, secret: secret.text };
+}
+
+/** Changes a webhook and gives it as it now is, or null when the project has no such webhook. */
+export async function updateWebhook(
+  db: Database,
+  secretBox: SecretBox,
+  projectId: ProjectId,
+  update: { webhookId: WebhookId; changes: WebhookChanges },
+): Promise<Webhook | null> {
+  const where = { id: uuidOf(update.webhookId), projectId: uuidOf(projectId), deletedAt: null };
+  const { headers, eventTypes, retrySchedule, ...columns } = definedOf(update.changes);
+  return await db.prisma.$transaction(async (tx) => {
+    // The first update locks the webhook, so that masked headers are read against what is really replaced.
+    const [current] = await tx.webhook.updateManyAndReturn({
+      where,
+      data: {
+        ...columns,
+        ...(eventTypes && { eventTypes: [...eventTypes] }),
+        ...(retrySchedule && { retrySchedule: [...retrySchedule] }),
+      },
+    });
+    if (current === undefined || headers === undefined) return current ?? null;
+    return await tx.webhook.update({
+      where: { id: current.id },
+      data: { headers: storedHeaders(changedWebhookHeaders(secretBox, current, headers)) },
+    });
+  });
+}
+
+/**
+ * Deletes a webhook, softly: its history stays. Its waiting deliveries are cancelled and given, at most 100,000; those
+ * under way end by themselves, and the claim cancels whatever it still meets. Null when the project has no such webhook.
+ */
+export async function deleteWebhook(
+  db: Database,
+  projectId: ProjectId,
+  webhookId: WebhookId,
+): Promise<{ webhook: Webhook; cancelled: DeliveryId[] } | null> {
+  const [webhook] = await db.prisma.webhook.updateManyAndReturn({
+    where: { id: uuidOf(webhookId), projectId: uuidOf(projectId), deletedAt: null },
+    data: { deletedAt: new Date() },
+  });
+  if (webhook === undefined) return null;
+  // The deletion has committed: a resend that came first is seen here, one that comes later is refused.
+  const cancelled: DeliveryId[] = [];
+  for (let step = 0; step < cancelStepsMax; step += 1) {
+    const ids = await cancelWaiting(db, webhook);
+    cancelled.push(...ids);
+    if (ids.length < cancelStepMax) break;
+  }
+  return { webhook, cancelled };
+}
+
+async function cancelWaiting(db: Database, webhook: Webhook): Promise<DeliveryId[]> {
+  const { rows } = await db.pipeline.query<{ id: string }>(
+    // Locked rows are skipped: a worker is claiming them, and its claim cancels them.
+    `with step as (
+      select id from deliveries
+      where project_id = $1 and webhook_id = $2 and status in ('PENDING', 'RETRYING') and (due_at is not null or held)
+      order by id limit $3 for update skip locked
+    )
+    update deliveries d
+    set status = 'CANCELLED', failure_reason = 'WEBHOOK_DELETED', finished_at = now(), due_at = null, held = false
+    from step where d.id = step.id returning d.id`,
+    [webhook.projectId, webhook.id, cancelStepMax],
+  );
+  return rows.map((row) => idFromUuid('delivery', row.id));
+}
+
+/** Prisma takes JSON as objects with index signatures. */
+function storedHeaders(headers: readonly WebhookHeader[]): { name: string; value: string }[] {
+  return headers.map(({ name, value }) => ({ name, value }));
+}
+
+type Defined<Fields> = { [Field in keyof Fields]?: Exclude<Fields[Field], undefined> };
+
+function definedOf(changes: WebhookChanges): Defined<WebhookChanges> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the filter is what the type says
+  return Object.fromEntries(
+    Object.entries(changes).filter(([, value]) => value !== undefined),
+  ) as Defined<WebhookChanges>;
+}
