@@ -138,14 +138,13 @@ function retryAfterOf(result: SendResult): number | null {
   return status === 429 || status === 503 ? result.retryAfterMs : null;
 }
 
+const statusByDecision = {
+  delivered: 'DELIVERED',
+  retry: 'RETRYING',
+  failed: 'FAILED',
+} as const satisfies Record<Decision['kind'], DeliveryStatus>;
+
 /** The status that a decision gives its delivery. */
 export function statusAfter(decision: Decision): DeliveryStatus {
-  switch (decision.kind) {
-    case 'delivered':
-      return 'DELIVERED';
-    case 'retry':
-      return 'RETRYING';
-    case 'failed':
-      return 'FAILED';
-  }
+  return statusByDecision[decision.kind];
 }

@@ -35,21 +35,21 @@ export function signatureHeaders(
   secrets: readonly Uint8Array[],
   brand: string,
 ): Record<string, string> {
-  const { messageId, timestampSeconds, body } = content;
-  switch (style) {
-    case 'STANDARD_WEBHOOKS': {
-      const signed = `${messageId}.${timestampSeconds}.${body}`;
-      const signatures = secrets.map((secret) => `v1,${createHmac('sha256', secret).update(signed).digest('base64')}`);
-      return { 'webhook-signature': signatures.join(' ') };
-    }
-    case 'TIMESTAMPED_HEX': {
-      const signed = `${timestampSeconds}.${body}`;
-      // Stripe's libraries key the HMAC with the secret's text, prefix included, as the receiver sees it.
-      const signatures = secrets.map((secret) => {
-        const digest = createHmac('sha256', secretText(secret)).update(signed).digest('hex');
-        return `v1=${digest}`;
-      });
-      return { [`x-${brand}-signature`]: [`t=${timestampSeconds}`, ...signatures].join(',') };
-    }
-  }
+  return style === 'STANDARD_WEBHOOKS' ? standardHeaders(content, secrets) : hexHeaders(content, secrets, brand);
+}
+
+function standardHeaders(content: SignedContent, secrets: readonly Uint8Array[]): Record<string, string> {
+  const signed = `${content.messageId}.${content.timestampSeconds}.${content.body}`;
+  const signatures = secrets.map((secret) => `v1,${createHmac('sha256', secret).update(signed).digest('base64')}`);
+  return { 'webhook-signature': signatures.join(' ') };
+}
+
+function hexHeaders(content: SignedContent, secrets: readonly Uint8Array[], brand: string): Record<string, string> {
+  const signed = `${content.timestampSeconds}.${content.body}`;
+  // Stripe's libraries key the HMAC with the secret's text, prefix included, as the receiver sees it.
+  const signatures = secrets.map((secret) => {
+    const digest = createHmac('sha256', secretText(secret)).update(signed).digest('hex');
+    return `v1=${digest}`;
+  });
+  return { [`x-${brand}-signature`]: [`t=${content.timestampSeconds}`, ...signatures].join(',') };
 }
