@@ -1,0 +1,58 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { PrismaPg } from '@prisma/adapter-pg';
+import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
+import * as wasmBindings from '@prisma/schema-engine-wasm/schema_engine_bg';
+import { Pool } from 'pg';
+
+/** The engine on one database, until disposal. */
+export interface SchemaEngineSession extends AsyncDisposable {
+  engine: wasmBindings.SchemaEngine;
+}
+
+/**
+ * Loads Prisma's own schema engine, compiled to WebAssembly: it reads, compares and migrates the database without the download
+ * that Prisma's command line makes. Takes about 0.3 s.
+ */
+export async function loadSchemaEngine(databaseUrl: string, datamodel: string): Promise<SchemaEngineSession> {
+  await loadModule();
+  // Freeing the engine leaves the adapter's connections open; with a pool of our own we close them.
+  const pool = new Pool({ connectionString: databaseUrl, max: 2 });
+  pool.on('error', () => undefined); // A connection that breaks fails the command that runs on it.
+  const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool));
+  try {
+    const datamodels: [string, string][] = [['schema.prisma', datamodel]];
+    const engine = await wasmBindings.SchemaEngine.new({ datamodels }, () => undefined, adapter);
+    return {
+      engine,
+      [Symbol.asyncDispose]: async () => {
+        engine.free();
+        await pool.end();
+      },
+    };
+  } catch (error) {
+    await pool.end();
+    throw error;
+  }
+}
+
+/** What we use of WebAssembly: TypeScript declares it with the browser's types only. */
+declare namespace WebAssembly {
+  function compile(bytes: Uint8Array): Promise<object>;
+  function instantiate(module: object, imports: object): Promise<{ exports: Record<string, unknown> }>;
+}
+
+let loaded: Promise<void> | null = null;
+
+function loadModule(): Promise<void> {
+  loaded ??= (async () => {
+    const folder = dirname(createRequire(import.meta.url).resolve('@prisma/schema-engine-wasm'));
+    const module = await WebAssembly.compile(await readFile(join(folder, 'schema_engine_bg.wasm')));
+    const { exports } = await WebAssembly.instantiate(module, { './schema_engine_bg.js': wasmBindings });
+    wasmBindings.__wbg_set_wasm(exports);
+    const start = exports['__wbindgen_start'];
+    if (typeof start === 'function') start();
+  })();
+  return loaded;
+}

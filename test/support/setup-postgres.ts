@@ -1,0 +1,42 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestProject } from 'vitest/node';
+import { connectToDatabase } from '../../src/stack/connect.ts';
+import { startEmbeddedPostgres } from '../../src/stack/embedded-postgres.ts';
+import { migrate } from '../../src/stack/migrate.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** URL of the server's own database, to create and drop others from. */
+    postgresUrl: string;
+    /** Name of the migrated database that tests clone. */
+    templateDatabase: string;
+  }
+}
+
+/** Starts the one Postgres of a test run and migrates the database that tests clone; both end with the run. */
+export default async function setupPostgres(project: TestProject): Promise<() => Promise<void>> {
+  await using stack = new AsyncDisposableStack();
+  const dataFolder = await mkdtemp(join(tmpdir(), 'posthorn-test-'));
+  stack.defer(() => rm(dataFolder, { recursive: true, force: true }));
+  const postgres = stack.use(
+    await startEmbeddedPostgres({
+      dataFolder,
+      // Nothing here has to survive a power cut.
+      settings: { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' },
+    }),
+  );
+  const templateDatabase = `template_${randomUUID().replaceAll('-', '')}`;
+  const client = await connectToDatabase(postgres.url);
+  await client.query(`create database ${templateDatabase}`);
+  await client.end();
+  const templateUrl = new URL(postgres.url);
+  templateUrl.pathname = `/${templateDatabase}`;
+  await migrate(templateUrl.href);
+  project.provide('postgresUrl', postgres.url);
+  project.provide('templateDatabase', templateDatabase);
+  const started = stack.move();
+  return () => started.disposeAsync();
+}
