@@ -40,4 +40,6 @@ export interface SchemaContext {
   /** Hints the workers that deliveries are due. Never rejects: a queue that is down is logged, and sweep finds them. */
   enqueue: (deliveryIds: readonly DeliveryId[]) => Promise<void>;
   settings: SchemaSettings;
+  /** Told of failures that the caller need not know of: what they would have done happens later by itself, or is lost. */
+  onWarning: (message: string, error: unknown) => void;
 }

@@ -1,5 +1,5 @@
 import { PrismaPg } from '@prisma/adapter-pg';
-import pg from 'pg';
+import { Pool } from 'pg';
 import { PrismaClient } from '../../prisma/generated/client/client.ts';
 
 // src/store: Postgres, the only truth. One exported function is one query or one transaction, named for its meaning, and
@@ -11,28 +11,27 @@ export interface Database extends AsyncDisposable {
   /** Reads and administration. */
   prisma: PrismaClient;
   /** The hot path: emit, claim, record, sweep. */
-  pipeline: pg.Pool;
+  pipeline: Pool;
 }
 
 export interface DatabaseOptions {
   /** Connections of the pipeline pool. */
   pipelineConnectionsMax?: number;
+  /** Limit of one pipeline statement, default 5 s; the emit statement must end well before sweep's grace. */
+  statementTimeoutMs?: number;
   /** Told of errors of idle connections; the pool replaces them by itself. */
   onIdleError?: (error: Error) => void;
 }
 
-const statementTimeoutMs = 5_000;
-
 /** Opens both pools; they connect on first use. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: url, max: 8 }) });
-  const pipeline = new pg.Pool({
+  const pipeline = new Pool({
     connectionString: url,
     max: options.pipelineConnectionsMax ?? 8,
     // Sessions that first ran on empty tables kept sequential-scan plans for good: 500 inserts did 500 scans.
     options: '-c plan_cache_mode=force_custom_plan',
-    // sweep relies on it: an emit commits well within sweep's grace.
-    statement_timeout: statementTimeoutMs,
+    statement_timeout: options.statementTimeoutMs ?? 5_000,
     connectionTimeoutMillis: 5_000,
   });
   pipeline.on('error', (error) => options.onIdleError?.(error));

@@ -1,5 +1,12 @@
-import type { AttemptTrigger, DeliveryStatus } from '../domain/delivery.ts';
+import { DatabaseError } from 'pg';
+import { z } from 'zod';
+import { coalesce } from '../coalesce.ts';
+import { matchingFilters } from '../domain/event-type.ts';
+import { idFromUuid, uuidOf } from '../domain/ids.ts';
+import { newId } from './new-id.ts';
+import type { AttemptTrigger } from '../domain/delivery.ts';
 import type { DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
+import type { Database } from './database.ts';
 
 /** An event to store. */
 export interface EmitInput {
@@ -30,7 +37,7 @@ export interface StoredEvent {
 export interface CreatedDelivery {
   id: DeliveryId;
   webhookId: WebhookId;
-  status: DeliveryStatus;
+  status: 'PENDING' | 'SKIPPED';
   trigger: AttemptTrigger;
   maxAttempts: number;
   /** Null when due at once. */
@@ -47,3 +54,181 @@ export type EmitResult =
   | { kind: 'conflict'; event: StoredEvent };
 
 export type EmitEvent = (input: EmitInput) => Promise<EmitResult>;
+
+/** What fan-out needs to know of the deployment. */
+export interface EmitSettings {
+  /** Attempts in all for webhooks that do not say otherwise. */
+  maxAttempts: number;
+}
+
+/**
+ * Gives the function that stores an event with one delivery per matching webhook, in one transaction. Concurrent calls
+ * share one statement and each gets its own result. When Postgres refuses what one input contains, the statement has
+ * stored nothing and every call of it is made again alone, so that only the refused one rejects.
+ */
+export function createEmitter(database: Database, settings: EmitSettings): EmitEvent {
+  const emitTogether = coalesce((events: NewEvent[]) => emitEvents(database, settings, events));
+  return async (input) => {
+    const event = newEvent(input);
+    try {
+      return await emitTogether(event);
+    } catch (error) {
+      if (!isRefusedData(error)) throw error;
+      const [result] = await emitEvents(database, settings, [event]);
+      if (result === undefined) throw error;
+      return result;
+    }
+  };
+}
+
+interface NewEvent {
+  id: EventId;
+  body: string;
+  input: EmitInput;
+}
+
+/** Gives the event its id and its body: one compact JSON text, identical for every attempt. */
+function newEvent(input: EmitInput): NewEvent {
+  const id = newId('event');
+  const { type, occurredAt, projectId, data } = input;
+  return { id, input, body: JSON.stringify({ id, type, timestamp: occurredAt.toISOString(), projectId, data }) };
+}
+
+/** SQLSTATE class 22, data exception: the statement was rolled back because of what one input contains. */
+function isRefusedData(error: unknown): boolean {
+  return error instanceof DatabaseError && (error.code?.startsWith('22') ?? false);
+}
+
+// json_to_recordset took 38.0k events/s where unnest of arrays took 35.1k. Filters match by array overlap, so that any
+// webhook that the statement's snapshot shows gets its delivery: no cache that could be stale.
+const emitSql = `
+with input as materialized (
+  select * from json_to_recordset($1::json) as i(
+    id uuid, project_id uuid, type text, body text, filters text[], occurred_at timestamptz,
+    idempotency_key text, due_at timestamptz, test_webhook_id uuid)
+), stored as (
+  insert into events (id, project_id, type, body, occurred_at, idempotency_key)
+  select id, project_id, type, body::json, occurred_at, idempotency_key from input
+  on conflict (project_id, idempotency_key) do nothing
+  returning id, created_at
+), fanned as (
+  insert into deliveries (id, project_id, event_id, webhook_id, status, max_attempts, trigger, due_at,
+                          failure_reason, finished_at)
+  select posthorn_uuid_v7(), i.project_id, i.id, w.id,
+         case when skipped then 'SKIPPED' else 'PENDING' end::delivery_status,
+         case when i.test_webhook_id is not null then 1 else coalesce(w.max_attempts, $2::smallint) end,
+         case when i.test_webhook_id is null then 'AUTOMATIC' else 'TEST' end::attempt_trigger,
+         case when skipped then null else i.due_at end,
+         case when skipped then 'WEBHOOK_DISABLED' end,
+         case when skipped then now() end
+  from stored s
+  join input i on i.id = s.id
+  join webhooks w on w.project_id = i.project_id and w.deleted_at is null
+   and case when i.test_webhook_id is null then w.event_types && i.filters else w.id = i.test_webhook_id end
+  cross join lateral (select w.status = 'DISABLED' and i.test_webhook_id is null as skipped) state
+  returning id, event_id, webhook_id, status, trigger, max_attempts, due_at
+)
+select s.id as event_id, s.created_at, f.id, f.webhook_id, f.status::text, f.trigger::text, f.max_attempts, f.due_at
+from stored s left join fanned f on f.event_id = s.id`;
+
+interface EmitRow {
+  event_id: string;
+  created_at: Date;
+  id: string | null;
+  webhook_id: string;
+  status: 'PENDING' | 'SKIPPED';
+  trigger: AttemptTrigger;
+  max_attempts: number;
+  due_at: Date | null;
+}
+
+async function emitEvents(
+  database: Database,
+  settings: EmitSettings,
+  events: readonly NewEvent[],
+): Promise<EmitResult[]> {
+  const { rows } = await database.pipeline.query<EmitRow>({
+    name: 'emit-events',
+    text: emitSql,
+    values: [JSON.stringify(events.map((event) => inputRow(event))), settings.maxAttempts],
+  });
+  const stored = new Map<string, { createdAt: Date; deliveries: CreatedDelivery[] }>();
+  for (const row of rows) {
+    const entry = stored.get(row.event_id) ?? { createdAt: row.created_at, deliveries: [] };
+    if (row.id !== null) entry.deliveries.push(createdDelivery(row, row.id));
+    stored.set(row.event_id, entry);
+  }
+  return await Promise.all(
+    events.map(async (event): Promise<EmitResult> => {
+      const entry = stored.get(uuidOf(event.id));
+      if (entry === undefined) return await earlierEvent(database, event);
+      return { kind: 'stored', event: storedEvent(event, entry.createdAt), deliveries: entry.deliveries };
+    }),
+  );
+}
+
+function inputRow({ id, body, input }: NewEvent): Record<string, unknown> {
+  return {
+    id: uuidOf(id),
+    project_id: uuidOf(input.projectId),
+    type: input.type,
+    body,
+    filters: matchingFilters(input.type),
+    occurred_at: input.occurredAt,
+    idempotency_key: input.idempotencyKey,
+    due_at: input.deliverAt,
+    test_webhook_id: input.testWebhookId === null ? null : uuidOf(input.testWebhookId),
+  };
+}
+
+function createdDelivery(row: EmitRow, uuid: string): CreatedDelivery {
+  return {
+    id: idFromUuid('delivery', uuid),
+    webhookId: idFromUuid('webhook', row.webhook_id),
+    status: row.status,
+    trigger: row.trigger,
+    maxAttempts: row.max_attempts,
+    dueAt: row.due_at,
+  };
+}
+
+function storedEvent({ id, body, input }: NewEvent, createdAt: Date): StoredEvent {
+  const { projectId, type, occurredAt, idempotencyKey } = input;
+  return { id, projectId, type, body, occurredAt, createdAt, idempotencyKey };
+}
+
+const earlierSql = `
+select e.id, e.type, e.body::text as body, e.occurred_at, e.created_at,
+       (select count(*)::int from deliveries d where d.event_id = e.id) as delivery_count
+from events e where e.project_id = $1 and e.idempotency_key = $2`;
+
+const bodyData = z.object({ data: z.unknown() });
+
+/** The event that used the idempotency key first, compared with the one that came now. */
+async function earlierEvent(database: Database, { body, input }: NewEvent): Promise<EmitResult> {
+  const { rows } = await database.pipeline.query<{
+    id: string;
+    type: string;
+    body: string;
+    occurred_at: Date;
+    created_at: Date;
+    delivery_count: number;
+  }>({ name: 'earlier-event', text: earlierSql, values: [uuidOf(input.projectId), input.idempotencyKey] });
+  const [row] = rows;
+  if (row === undefined) throw new Error(`the event of idempotency key ${input.idempotencyKey} is gone`);
+  const event: StoredEvent = {
+    id: idFromUuid('event', row.id),
+    projectId: input.projectId,
+    type: row.type,
+    body: row.body,
+    occurredAt: row.occurred_at,
+    createdAt: row.created_at,
+    idempotencyKey: input.idempotencyKey,
+  };
+  const same = row.type === input.type && dataText(row.body) === dataText(body);
+  return same ? { kind: 'duplicate', event, deliveryCount: row.delivery_count } : { kind: 'conflict', event };
+}
+
+function dataText(body: string): string {
+  return JSON.stringify(bodyData.parse(JSON.parse(body)).data);
+}

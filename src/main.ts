@@ -1,0 +1,88 @@
+import { Command } from 'commander';
+import { pino } from 'pino';
+import { ConfigError, loadConfig } from './config.ts';
+import { ensureDemoProject, writeDemoFacts } from './demo-project.ts';
+import { runDemo } from './demo/demo.ts';
+import { startService } from './service.ts';
+import { migrate } from './stack/migrate.ts';
+import { startStack } from './stack/stack.ts';
+import { untilStopSignal } from './stop-signal.ts';
+import { version } from './version.ts';
+import { welcomeText } from './welcome.ts';
+import type { Config } from './config.ts';
+import type { Roles, Service } from './service.ts';
+
+// The command line and the composition root: the only place that knows every part. A command that fails prints one clear
+// sentence and exits with 1; what it had started is stopped again.
+
+const program = new Command('posthorn')
+  .description('A GraphQL gateway for outgoing webhooks with a live delivery feed')
+  .version(version);
+
+program
+  .command('start')
+  .description('run everything in one process; without DATABASE_URL on an embedded PostgreSQL')
+  .action(async () => await serve({ gateway: true, worker: true, migrate: true }, welcome));
+program
+  .command('gateway')
+  .description('run the GraphQL gateway alone')
+  .action(async () => await serve({ gateway: true, worker: false, migrate: false }, sayReady));
+program
+  .command('worker')
+  .description('run a delivery worker alone')
+  .action(async () => await serve({ gateway: false, worker: true, migrate: false }, sayReady));
+program
+  .command('migrate')
+  .description('bring the database up to date, and exit')
+  .action(async () => {
+    await using stack = await startStack(loadConfig(process.env));
+    const applied = await migrate(stack.databaseUrl);
+    print(applied.length === 0 ? 'The database is up to date.' : `Applied: ${applied.join(', ')}.`);
+  });
+program
+  .command('demo')
+  .description('register a webhook to a built-in receiver, emit events, and print the live feed')
+  .action(async () => await runDemo(loadConfig(process.env), print));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`posthorn: ${sentenceOf(error)}\n`);
+  process.exitCode = 1;
+}
+
+/** Runs the roles until a signal asks to stop. */
+async function serve(roles: Roles, ready: (config: Config, service: Service) => Promise<void>): Promise<void> {
+  const config = loadConfig(process.env);
+  const logger = pino({ level: config.logLevel });
+  const stopSignal = untilStopSignal();
+  await using service = await startService(config, roles, logger);
+  await ready(config, service);
+  await stopSignal;
+}
+
+/** Prints what a newcomer needs, and keeps it in `demo.json` for scripts. */
+async function welcome(config: Config, service: Service): Promise<void> {
+  const url = service.url ?? '';
+  const facts = {
+    ...(await ensureDemoProject(service.database, config.dataFolder)),
+    graphqlUrl: `${url}/graphql`,
+    websocketUrl: `${url.replace(/^http/, 'ws')}/graphql`,
+  };
+  await writeDemoFacts(config.dataFolder, facts);
+  print(welcomeText(facts, config));
+}
+
+async function sayReady(_config: Config, service: Service): Promise<void> {
+  print(service.url === null ? 'Posthorn is ready.' : `Posthorn is ready on ${service.url}.`);
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** The error as a person should read it: what was wrong, without a stack. */
+function sentenceOf(error: unknown): string {
+  if (error instanceof ConfigError) return error.message;
+  return error instanceof Error ? error.message : String(error);
+}

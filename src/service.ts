@@ -1,0 +1,132 @@
+import { startWorker } from '../worker/worker.ts';
+import { schema } from '../schema/index.ts';
+import { startGateway } from './gateway/gateway.ts';
+import { startDeliveryQueue } from './queue.ts';
+import { migrate } from './stack/migrate.ts';
+import { startStack } from './stack/stack.ts';
+import { findApiKey } from './store/api-keys.ts';
+import { openDatabase } from './store/database.ts';
+import { createEmitter } from './store/emit-event.ts';
+import { createSecretBox } from './store/secret-box.ts';
+import type { Logger } from 'pino';
+import type { SchemaContext } from '../schema/context.ts';
+import type { Config } from './config.ts';
+import type { DeliveryQueue } from './queue.ts';
+import type { Stack } from './stack/stack.ts';
+import type { Database } from './store/database.ts';
+import type { SecretBox } from './store/secret-box.ts';
+
+/** Which parts of Posthorn this process runs. */
+export interface Roles {
+  gateway: boolean;
+  worker: boolean;
+  /** Bring the database's schema up to date first. */
+  migrate: boolean;
+}
+
+/** A running process. */
+export interface Service extends AsyncDisposable {
+  database: Database;
+  /** Where the gateway listens, as in `http://127.0.0.1:4000`; null without that role. */
+  url: string | null;
+}
+
+/** The parts that gateway and worker share. */
+interface Parts {
+  config: Config;
+  logger: Logger;
+  stack: Stack;
+  database: Database;
+  secretBox: SecretBox;
+  queue: DeliveryQueue;
+}
+
+/**
+ * Starts the roles on the stack that the config asks for. A part that cannot start rejects with one clear sentence, and
+ * what had started is stopped again. Disposing stops in the opposite order: first the edge, last the database.
+ */
+export async function startService(config: Config, roles: Roles, logger: Logger): Promise<Service> {
+  await using starting = new AsyncDisposableStack();
+  const stack = starting.use(await startStack(config));
+  if (roles.migrate) await migrate(stack.databaseUrl);
+  const database = starting.use(
+    openDatabase(stack.databaseUrl, {
+      // The emit statement must end well before sweep looks at what it stored.
+      statementTimeoutMs: Math.min(5_000, config.sweepGraceMs * 0.8),
+      onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it'),
+    }),
+  );
+  const secretBox = createSecretBox(stack.encryptionKeys);
+  const onError = (error: Error): void => logger.warn({ err: error }, 'queue connection');
+  const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));
+  const parts = { config, logger, stack, database, secretBox, queue };
+  if (roles.worker) starting.use(await startRoleWorker(parts));
+  const gateway = roles.gateway ? starting.use(await startRoleGateway(parts)) : null;
+  const started = starting.move();
+  return { database, url: gateway?.url ?? null, [Symbol.asyncDispose]: async () => await started.disposeAsync() };
+}
+
+async function startRoleWorker({ config, logger, stack, database, secretBox, queue }: Parts): Promise<AsyncDisposable> {
+  return await startWorker({
+    database,
+    secretBox,
+    queue,
+    logger,
+    feed: stack.feed,
+    queueConnection: stack.queueConnection,
+    settings: {
+      brand: config.brand,
+      version: config.version,
+      attemptTimeoutMs: config.attemptTimeoutMs,
+      allowedCidrs: config.allowedCidrs,
+      retryScheduleSeconds: config.retryScheduleSeconds,
+      inFlightMax: config.inFlightMax,
+      jobConcurrency: config.jobConcurrency,
+      sweepIntervalMs: config.sweepIntervalMs,
+      sweepGraceMs: config.sweepGraceMs,
+      alone: stack.embedded,
+    },
+  });
+}
+
+async function startRoleGateway(parts: Parts): Promise<{ url: string } & AsyncDisposable> {
+  const { config, logger, stack, database, queue } = parts;
+  return await startGateway({
+    schema,
+    logger,
+    host: config.host,
+    port: config.port,
+    authenticate: async (key) => await findApiKey(database, key),
+    createContext: contextFactory(parts),
+    checks: {
+      database: async () => void (await database.pipeline.query('select 1')),
+      queue: async () => await queue.ping(),
+      feed: async () => await stack.feed.ping(),
+    },
+  });
+}
+
+/** Gives the function that fills a request's context. */
+function contextFactory(parts: Parts): (caller: SchemaContext['caller'], requestId: string) => SchemaContext {
+  const { config, logger, stack, database, secretBox, queue } = parts;
+  const shared = {
+    database,
+    secretBox,
+    feed: stack.feed,
+    emitEvent: createEmitter(database, { maxAttempts: config.maxAttempts }),
+    enqueue: async (...args: Parameters<DeliveryQueue['enqueue']>): Promise<void> => {
+      await queue.enqueue(...args).catch((error: unknown) => {
+        logger.warn({ err: error }, 'deliveries were not enqueued; sweep will find them');
+      });
+    },
+    onWarning: (message: string, error: unknown): void => logger.warn({ err: error }, message),
+    settings: {
+      requireHttps: config.requireHttps,
+      allowedCidrs: config.allowedCidrs,
+      maxAttempts: config.maxAttempts,
+      retryScheduleSeconds: config.retryScheduleSeconds,
+      attemptTimeoutMs: config.attemptTimeoutMs,
+    },
+  };
+  return (caller, requestId) => ({ ...shared, caller, requestId });
+}

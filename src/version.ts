@@ -1,0 +1,4 @@
+import packageFile from '../package.json' with { type: 'json' };
+
+/** The version of this Posthorn, as in package.json. */
+export const version = packageFile.version;

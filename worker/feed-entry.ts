@@ -1,0 +1,83 @@
+import { isSuccess, statusAfter } from '../src/domain/delivery.ts';
+import type { AttemptSnapshot, DeliverySnapshot, FeedChange, FeedEntry } from '../src/feed/feed.ts';
+import type { SettledDelivery } from '../src/store/settle-unsendable.ts';
+import type { DeliveryChange } from './deliver.ts';
+
+/** What the feed shows of an attempt. */
+export function attemptEntry(change: DeliveryChange, at: Date): FeedEntry {
+  const { dispatch } = change;
+  return {
+    change: feedChange(change),
+    at: at.toISOString(),
+    webhookId: dispatch.webhookId,
+    eventType: dispatch.eventType,
+    delivery: deliverySnapshot(change),
+    attempt: attemptSnapshot(change),
+  };
+}
+
+/** What the feed shows of a delivery that ended without an attempt. */
+export function settledEntry(delivery: SettledDelivery, at: Date): FeedEntry {
+  const { projectId: _, eventType, createdAt, finishedAt, ...rest } = delivery;
+  return {
+    change: delivery.status,
+    at: at.toISOString(),
+    webhookId: delivery.webhookId,
+    eventType,
+    delivery: { ...rest, dueAt: null, createdAt: createdAt.toISOString(), finishedAt: finishedAt.toISOString() },
+    attempt: null,
+  };
+}
+
+/** ATTEMPTED is an attempt that decided nothing: its claim was lost while it was under way. */
+function feedChange({ decision, recorded }: DeliveryChange): FeedChange {
+  if (!recorded.decided) return 'ATTEMPTED';
+  switch (decision.kind) {
+    case 'delivered':
+      return 'DELIVERED';
+    case 'retry':
+      return 'RETRY_SCHEDULED';
+    case 'failed':
+      return 'FAILED';
+  }
+}
+
+function deliverySnapshot({ dispatch, decision, recorded }: DeliveryChange): DeliverySnapshot {
+  return {
+    id: dispatch.deliveryId,
+    eventId: dispatch.eventId,
+    webhookId: dispatch.webhookId,
+    status: statusAfter(decision),
+    attemptCount: dispatch.attemptNumber,
+    maxAttempts: dispatch.maxAttempts,
+    roundStart: dispatch.roundStart,
+    trigger: 'AUTOMATIC',
+    dueAt: recorded.dueAt?.toISOString() ?? null,
+    failureReason: decision.kind === 'failed' ? decision.reason : null,
+    createdAt: dispatch.createdAt.toISOString(),
+    finishedAt: recorded.finishedAt?.toISOString() ?? null,
+  };
+}
+
+function attemptSnapshot({ dispatch, result, recorded }: DeliveryChange): AttemptSnapshot {
+  const { response, timings } = result;
+  return {
+    id: recorded.attemptId,
+    number: dispatch.attemptNumber,
+    outcome: response !== null && isSuccess(response.status) ? 'SUCCEEDED' : 'FAILED',
+    trigger: dispatch.trigger,
+    startedAt: result.startedAt.toISOString(),
+    durationMs: Math.round(result.durationMs),
+    dnsMs: rounded(timings.dnsMs),
+    connectMs: rounded(timings.connectMs),
+    tlsMs: rounded(timings.tlsMs),
+    firstByteMs: rounded(timings.firstByteMs),
+    responseStatus: response?.status ?? null,
+    errorCode: result.errorCode,
+    errorMessage: result.errorMessage,
+  };
+}
+
+function rounded(ms: number | null): number | null {
+  return ms === null ? null : Math.round(ms);
+}

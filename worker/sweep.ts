@@ -1,0 +1,29 @@
+import { indexOpenDeliveries, listDue } from '../src/store/sweep.ts';
+import { releaseHeldDeliveries } from '../src/store/held-deliveries.ts';
+import type { DeliveryQueue } from '../src/queue.ts';
+import type { Database } from '../src/store/database.ts';
+import type { SweepSettings } from '../src/store/sweep.ts';
+
+/** Deliveries that one sweep enqueues at most. */
+const enqueuedMax = 25_000;
+/** Jobs ready in the queue above which it is simply long, and hints would only be doubled. */
+const readyJobsMax = 200;
+
+export interface SweepDeps {
+  database: Database;
+  queue: DeliveryQueue;
+  settings: SweepSettings;
+}
+
+/**
+ * Enqueues deliveries that are due and that nobody took: hints that were lost, and claims of workers that died. Gives
+ * how many it enqueued. Safe to run anywhere, any number of times: the claim makes doubles harmless.
+ */
+export async function sweep({ database, queue, settings }: SweepDeps, signal: AbortSignal): Promise<number> {
+  await indexOpenDeliveries(database, settings, signal);
+  await releaseHeldDeliveries(database);
+  if (signal.aborted || (await queue.countReady()) > readyJobsMax) return 0;
+  const due = await listDue(database, settings.graceMs, enqueuedMax);
+  if (due.length > 0) await queue.enqueue(due);
+  return due.length;
+}
