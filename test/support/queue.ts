@@ -1,0 +1,41 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as after } from 'node:timers/promises';
+import { createPostgresBackend, Queue, withBackend } from 'bullmq';
+import { idFromUuid } from '../../src/domain/ids.ts';
+import type { DeliveryId } from '../../src/domain/ids.ts';
+import type { QueueConnection } from '../../src/queue.ts';
+
+/** Ids of deliveries that need not exist. */
+export function newDeliveryIds(count: number): DeliveryId[] {
+  return Array.from({ length: count }, () => idFromUuid('delivery', randomUUID()));
+}
+
+/** A promise that the test settles. */
+export function createGate(): { opened: Promise<void>; open: () => void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  return { opened: promise, open: resolve };
+}
+
+/** Whether the promise is still open after `ms`. */
+export async function isPendingAfter(ms: number, promise: Promise<unknown>): Promise<boolean> {
+  return await Promise.race([promise.then(() => false), after(ms, true)]);
+}
+
+/** BullMQ's own view of a queue of Posthorn's, to put in and see what the product never would. */
+export async function withBullQueue<Value>(
+  connection: QueueConnection,
+  name: 'posthorn-deliveries' | 'posthorn-schedules',
+  use: (queue: Pick<Queue<unknown>, 'add' | 'getJobSchedulers' | 'getJobCounts'>) => Promise<Value>,
+): Promise<Value> {
+  const queue =
+    connection.kind === 'redis'
+      ? new Queue<unknown>(name, { connection: { url: connection.url }, prefix: connection.prefix ?? 'posthorn_queue' })
+      : new (withBackend(createPostgresBackend).Queue)<unknown>(name, {
+          connection: { connectionString: connection.url, schema: connection.schema ?? 'posthorn_queue', max: 1 },
+        });
+  try {
+    return await use(queue);
+  } finally {
+    await queue.close();
+  }
+}
