@@ -7,24 +7,30 @@ import type { Database } from './database.ts';
 // what is held by a webhook that is not paused (resumed, disabled or deleted), as of its own later snapshot.
 // The other way round is harmless: what is released while the webhook is paused anew is held again by its next claim.
 
+const beforeAllIds = '00000000-0000-0000-0000-000000000000';
+
 /** Deliveries that one statement releases. */
 export const releaseStepMax = 1_000;
 
 /**
- * Releases up to 1,000 held deliveries of the webhook, oldest first, unless it is paused: they are due now. Gives their
- * ids. Rows that somebody else is changing are left out.
+ * Releases up to 1,000 held deliveries of the webhook, the next ones `after` that delivery, unless it is paused: they are
+ * due now. Gives their ids in order. Rows that somebody else is changing are left out.
  */
-export async function releaseDeliveriesOf(db: Database, webhookId: WebhookId): Promise<DeliveryId[]> {
+export async function releaseDeliveriesOf(
+  db: Database,
+  webhookId: WebhookId,
+  after: DeliveryId | null,
+): Promise<DeliveryId[]> {
   const { rows } = await db.pipeline.query<{ id: string }>(
     `with step as (
       select d.id from deliveries d join webhooks w on w.id = d.webhook_id
-      where d.webhook_id = $1 and d.held and (w.status <> 'PAUSED' or w.deleted_at is not null)
-      order by d.id limit $2 for update of d skip locked
+      where d.webhook_id = $1 and d.id > $2 and d.held and (w.status <> 'PAUSED' or w.deleted_at is not null)
+      order by d.id limit $3 for update of d skip locked
     )
     update deliveries d set held = false, due_at = now() from step where d.id = step.id returning d.id`,
-    [uuidOf(webhookId), releaseStepMax],
+    [uuidOf(webhookId), after === null ? beforeAllIds : uuidOf(after), releaseStepMax],
   );
-  return rows.map((row) => idFromUuid('delivery', row.id));
+  return rows.map((row) => idFromUuid('delivery', row.id)).sort();
 }
 
 /** Steps of one call; the next sweep releases what is left. */

@@ -4,7 +4,7 @@ import type { Database } from './database.ts';
 import { releaseDeliveriesOf, releaseStepMax } from './held-deliveries.ts';
 
 /** Steps of one resumption; sweep releases what is left. */
-const releaseStepsMax = 100;
+const releaseStepsMax = 20;
 
 /**
  * Pauses a webhook: its deliveries wait until it is resumed. Gives it as it now is, or null when the project has no such
@@ -37,10 +37,11 @@ export async function resumeWebhook(
   const webhook = resumed ?? (await db.prisma.webhook.findFirst({ where }));
   if (webhook === null) return null;
   // Only after the status has committed: what a claim holds from here on, its snapshot was older (held-deliveries.ts).
-  const released = await releaseDeliveriesOf(db, webhookId);
+  const released = await releaseDeliveriesOf(db, webhookId, null);
   let last = released;
   for (let step = 1; step < releaseStepsMax && last.length === releaseStepMax; step += 1) {
-    last = await releaseDeliveriesOf(db, webhookId);
+    // From where the last step ended: from the start again, each would wade through the index entries of all before it.
+    last = await releaseDeliveriesOf(db, webhookId, last.at(-1) ?? null);
   }
   return { webhook, released };
 }

@@ -32,6 +32,7 @@ export type WebhookChanges = { readonly [Field in keyof WebhookInput]?: WebhookI
 const cancelStepMax = 1_000;
 /** Steps of one deletion; the claim cancels what is left when it meets it. */
 const cancelStepsMax = 100;
+const beforeAllIds = '00000000-0000-0000-0000-000000000000';
 
 /** Creates a webhook with its first signing secret, which is shown now and never again. */
 export async function createWebhook(
@@ -99,27 +100,28 @@ export async function deleteWebhook(
   // The deletion has committed: a resend that came first is seen here, one that comes later is refused.
   const cancelled: DeliveryId[] = [];
   for (let step = 0; step < cancelStepsMax; step += 1) {
-    const ids = await cancelWaiting(db, webhook);
+    const ids = await cancelWaiting(db, webhook, cancelled.at(-1) ?? null);
     cancelled.push(...ids);
     if (ids.length < cancelStepMax) break;
   }
   return { webhook, cancelled };
 }
 
-async function cancelWaiting(db: Database, webhook: Webhook): Promise<DeliveryId[]> {
+async function cancelWaiting(db: Database, webhook: Webhook, after: DeliveryId | null): Promise<DeliveryId[]> {
   const { rows } = await db.pipeline.query<{ id: string }>(
     // Locked rows are skipped: a worker is claiming them, and its claim cancels them.
     `with step as (
       select id from deliveries
-      where project_id = $1 and webhook_id = $2 and status in ('PENDING', 'RETRYING') and (due_at is not null or held)
-      order by id limit $3 for update skip locked
+      where project_id = $1 and webhook_id = $2 and id > $3
+        and status in ('PENDING', 'RETRYING') and (due_at is not null or held)
+      order by id limit $4 for update skip locked
     )
     update deliveries d
     set status = 'CANCELLED', failure_reason = 'WEBHOOK_DELETED', finished_at = now(), due_at = null, held = false
     from step where d.id = step.id returning d.id`,
-    [webhook.projectId, webhook.id, cancelStepMax],
+    [webhook.projectId, webhook.id, after === null ? beforeAllIds : uuidOf(after), cancelStepMax],
   );
-  return rows.map((row) => idFromUuid('delivery', row.id));
+  return rows.map((row) => idFromUuid('delivery', row.id)).sort();
 }
 
 /** Prisma takes JSON as objects with index signatures. */
