@@ -1,0 +1,120 @@
+import { badInput } from './errors.ts';
+
+/** Most nodes of one page. */
+export const pageNodesMax = 100;
+
+const pageNodesDefault = 20;
+
+/** What every connection field takes. */
+export interface ConnectionArgs {
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
+}
+
+/**
+ * One page to read, newest first: rows with an id below `after` and above `before`. A backward page is read oldest
+ * first, from the end of the list.
+ */
+export interface PageRequest {
+  size: number;
+  backward: boolean;
+  /** UUIDs; the rows they were taken from may be gone. */
+  after: string | null;
+  before: string | null;
+}
+
+/** What a list query is given: spread it into Prisma's arguments. One row more than the page says whether it goes on. */
+export interface PageWindow {
+  where: { id?: { lt?: string; gt?: string } };
+  orderBy: { id: 'asc' | 'desc' };
+  take: number;
+}
+
+/** A page of rows as the relay types resolve it. */
+export interface Connection<Row> {
+  edges: { cursor: string; node: Row }[];
+  pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null };
+  totalCount: () => Promise<number>;
+}
+
+/**
+ * Loads a page by keyset on the UUIDv7 id, newest first, so that inserts and deletions never shift it.
+ * Throws BAD_USER_INPUT for sizes and cursors that are none.
+ */
+export async function loadConnection<Row extends { id: string }>(
+  args: ConnectionArgs,
+  find: (window: PageWindow) => Promise<readonly Row[]>,
+  count: () => Promise<number>,
+): Promise<Connection<Row>> {
+  const page = parsePage(args);
+  return connectionOf(page, await find(windowOf(page)), count);
+}
+
+/** Reads a connection's arguments. Throws BAD_USER_INPUT naming the argument and its value. */
+export function parsePage(args: ConnectionArgs): PageRequest {
+  const { first = null, last = null } = args;
+  if (first !== null && last !== null) {
+    throw badInput('last', 'absent when first is given', last);
+  }
+  return {
+    size: parseSize('first', first) ?? parseSize('last', last) ?? pageNodesDefault,
+    backward: last !== null,
+    after: parseCursor('after', args.after ?? null),
+    before: parseCursor('before', args.before ?? null),
+  };
+}
+
+/** The rows that a page needs. */
+export function windowOf(page: PageRequest): PageWindow {
+  const bounds = {
+    ...(page.after === null ? {} : { lt: page.after }),
+    ...(page.before === null ? {} : { gt: page.before }),
+  };
+  return {
+    where: page.after === null && page.before === null ? {} : { id: bounds },
+    orderBy: { id: page.backward ? 'asc' : 'desc' },
+    take: page.size + 1,
+  };
+}
+
+/** The page that the rows of its window make. */
+export function connectionOf<Row extends { id: string }>(
+  page: PageRequest,
+  rows: readonly Row[],
+  count: () => Promise<number>,
+): Connection<Row> {
+  const more = rows.length > page.size;
+  const kept = rows.slice(0, page.size);
+  const edges = (page.backward ? kept.toReversed() : kept).map((node) => ({ cursor: cursorOf(node.id), node }));
+  return {
+    edges,
+    pageInfo: {
+      hasNextPage: page.backward ? page.before !== null : more,
+      hasPreviousPage: page.backward ? more : page.after !== null,
+      startCursor: edges[0]?.cursor ?? null,
+      endCursor: edges.at(-1)?.cursor ?? null,
+    },
+    totalCount: count,
+  };
+}
+
+/** The opaque place of a row: the base64url of its UUID's 16 bytes. */
+export function cursorOf(uuid: string): string {
+  return Buffer.from(uuid.replaceAll('-', ''), 'hex').toString('base64url');
+}
+
+function parseCursor(argument: string, cursor: string | null): string | null {
+  if (cursor === null) return null;
+  const bytes = Buffer.from(cursor, 'base64url');
+  if (bytes.length !== 16 || bytes.toString('base64url') !== cursor) {
+    throw badInput(argument, 'a cursor of this list', cursor);
+  }
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+function parseSize(argument: string, size: number | null): number | null {
+  if (size === null || (size >= 0 && size <= pageNodesMax)) return size;
+  throw badInput(argument, `from 0 to ${pageNodesMax}`, size);
+}

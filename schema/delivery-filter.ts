@@ -1,0 +1,133 @@
+import type { Prisma } from '../prisma/generated/client/client.ts';
+import { isEventTypeFilter } from '../src/domain/event-type.ts';
+import type { IdKind } from '../src/domain/ids.ts';
+import type { DeliveryStatus as Status } from '../src/domain/delivery.ts';
+import { builder } from './builder.ts';
+import { projectUuidOf } from './caller.ts';
+import type { SchemaContext } from './context.ts';
+import { badInput, notFound } from './errors.ts';
+import { findUuid, firstUuidAt } from './uuid.ts';
+
+/** Most entries of each list in a filter. */
+export const filterEntriesMax = 100;
+
+/** Clocks of the database and of the processes that make ids may differ by this much, in milliseconds. */
+const idClockSlackMs = 60_000;
+
+/** Where a delivery stands. */
+export const DeliveryStatus = builder.enumType('DeliveryStatus', {
+  description: 'Where a delivery stands; it is always in exactly one of these.',
+  values: {
+    PENDING: { description: 'Due, or waiting for its first attempt.' },
+    DELIVERING: { description: 'An attempt is being made.' },
+    DELIVERED: { description: 'The receiver took it.' },
+    RETRYING: { description: 'An attempt failed; the next one is planned.' },
+    FAILED: { description: 'No attempt is left, or it was stopped for good.' },
+    SKIPPED: { description: 'The webhook was disabled when the event came.' },
+    CANCELLED: { description: 'A person stopped it.' },
+  },
+});
+
+/** What a list of deliveries can be narrowed by. */
+export interface DeliveryFilterInput {
+  webhookIds?: readonly string[] | null | undefined;
+  statuses?: readonly Status[] | null | undefined;
+  eventTypes?: readonly string[] | null | undefined;
+  eventIds?: readonly string[] | null | undefined;
+  since?: Date | null | undefined;
+  until?: Date | null | undefined;
+}
+
+/** The GraphQL input of it. */
+export const DeliveryFilter = builder.inputType('DeliveryFilter', {
+  description: 'Narrows a list of deliveries. Everything given must be true; an absent or null entry narrows nothing.',
+  fields: (t) => ({
+    webhookIds: t.idList({ description: 'To one of these webhooks; at most 100.' }),
+    statuses: t.field({ type: [DeliveryStatus], description: 'In one of these statuses.' }),
+    eventTypes: t.stringList({
+      description: 'Of an event type that one of these filters takes: `*`, `config.*` or exact.',
+    }),
+    eventIds: t.idList({ description: 'Of one of these events; at most 100.' }),
+    since: t.field({ type: 'DateTime', description: 'Created then or later.' }),
+    until: t.field({ type: 'DateTime', description: 'Created before then.' }),
+  }),
+});
+
+/**
+ * The condition that a filter means. Throws NOT_FOUND for a webhook or event that the project does not have, and
+ * BAD_USER_INPUT for what is no event-type filter, or too long.
+ */
+export async function deliveryWhere(
+  context: SchemaContext,
+  filter: DeliveryFilterInput | null,
+): Promise<Prisma.DeliveryWhereInput> {
+  if (filter === null) return {};
+  const webhookUuids = await ownedUuids(context, 'webhook', filter.webhookIds ?? null);
+  const eventUuids = await ownedUuids(context, 'event', filter.eventIds ?? null);
+  const { statuses = null, eventTypes = null } = filter;
+  return {
+    ...(webhookUuids === null ? {} : { webhookId: { in: webhookUuids } }),
+    ...(eventUuids === null ? {} : { eventId: { in: eventUuids } }),
+    ...(statuses === null ? {} : { status: { in: [...statuses] } }),
+    ...(eventTypes === null ? {} : { event: eventTypeWhere(parseEventTypeFilters('filter.eventTypes', eventTypes)) }),
+    ...createdWhere(filter.since ?? null, filter.until ?? null),
+  };
+}
+
+/** The events whose type one of the filters takes. */
+export function eventTypeWhere(filters: readonly string[]): Prisma.EventWhereInput {
+  if (filters.includes('*')) return {};
+  return {
+    OR: filters.map((filter) => ({
+      type: filter.endsWith('.*') ? { startsWith: filter.slice(0, -1) } : filter,
+    })),
+  };
+}
+
+/** Gives the filters. Throws BAD_USER_INPUT naming the argument when one is not a filter, or there are too many. */
+export function parseEventTypeFilters(argument: string, filters: readonly string[]): readonly string[] {
+  const bad = filters.find((filter) => !isEventTypeFilter(filter));
+  if (bad !== undefined) throw badInput(argument, 'event types, or filters like `*` and `config.*`', bad);
+  requireShort(argument, filters);
+  return filters;
+}
+
+/**
+ * Rows created from `since` on and before `until`. Nothing is indexed by its time of creation, but ids begin with it:
+ * the bounds on the id, a little wider, let Postgres find the range by the index.
+ */
+export function createdWhere(
+  since: Date | null,
+  until: Date | null,
+): { createdAt?: { gte?: Date; lt?: Date }; id?: { gte?: string; lt?: string } } {
+  if (since === null && until === null) return {};
+  return {
+    createdAt: { ...(since && { gte: since }), ...(until && { lt: until }) },
+    id: {
+      ...(since && { gte: firstUuidAt(new Date(since.getTime() - idClockSlackMs)) }),
+      ...(until && { lt: firstUuidAt(new Date(until.getTime() + idClockSlackMs)) }),
+    },
+  };
+}
+
+/** The UUIDs of webhooks or events that the caller's project has; null for no list. Throws NOT_FOUND for any other. */
+export async function ownedUuids(
+  context: SchemaContext,
+  kind: IdKind & ('webhook' | 'event'),
+  ids: readonly string[] | null,
+): Promise<string[] | null> {
+  if (ids === null) return null;
+  requireShort(`filter.${kind}Ids`, ids);
+  const uuids = new Map(ids.map((id) => [id, findUuid(kind, id)]));
+  const wanted = [...uuids.values()].filter((uuid) => uuid !== null);
+  const query = { where: { id: { in: wanted }, projectId: projectUuidOf(context) }, select: { id: true } };
+  const { webhook, event } = context.database.prisma;
+  const rows = kind === 'webhook' ? await webhook.findMany(query) : await event.findMany(query);
+  const owned = new Set(rows.map((row) => row.id));
+  for (const [id, uuid] of uuids) if (uuid === null || !owned.has(uuid)) throw notFound(kind, id);
+  return wanted;
+}
+
+function requireShort(argument: string, list: readonly unknown[]): void {
+  if (list.length > filterEntriesMax) throw badInput(argument, `at most ${filterEntriesMax} long`, list.length);
+}

@@ -1,0 +1,16 @@
+const controlCharacter = /\p{Cc}/u;
+
+/** Whether the text can name something: 1 to 100 characters and no control characters. */
+export function isNameText(text: string): boolean {
+  return text.trim().length > 0 && text.length <= 100 && !controlCharacter.test(text);
+}
+
+/** Whether the text can describe something: at most 1,000 characters, and none that Postgres cannot keep. */
+export function isDescriptionText(text: string): boolean {
+  return text.length <= 1_000 && !text.includes('\0');
+}
+
+/** Whether the text can be an idempotency key: 1 to 255 characters and no control characters. */
+export function isIdempotencyKey(text: string): boolean {
+  return text.length > 0 && text.length <= 255 && !controlCharacter.test(text);
+}

@@ -1,0 +1,83 @@
+import { findId, type DeliveryId } from '../src/domain/ids.ts';
+import { resendDelivery } from '../src/store/resend-delivery.ts';
+import { announce } from './announce.ts';
+import { builder } from './builder.ts';
+import { callerOf } from './caller.ts';
+import type { SchemaContext } from './context.ts';
+import { Delivery, type DeliveryRow } from './delivery.ts';
+import { changedEntry } from './feed-rows.ts';
+import { notFoundError, UserError, userError, type UserErrorShape } from './user-error.ts';
+
+/** A claim is stale when the attempt must have ended long ago; the same as the store's default for short attempts. */
+const claimLeaseMsMin = 60_000;
+
+interface ResendDeliveryResult {
+  delivery: DeliveryRow | null;
+  userErrors: UserErrorShape[];
+}
+
+const ResendDeliveryInput = builder.inputType('ResendDeliveryInput', {
+  description: 'Which delivery to send again.',
+  fields: (t) => ({ id: t.id({ required: true, description: 'The delivery, `dlv_…`, wherever it stands.' }) }),
+});
+
+const ResendDeliveryPayload = builder.objectRef<ResendDeliveryResult>('ResendDeliveryPayload').implement({
+  description: 'The delivery that is sent again.',
+  fields: (t) => ({
+    delivery: t.field({
+      type: Delivery,
+      nullable: true,
+      description: 'The delivery as it now is; null when nothing was done.',
+      resolve: (result) => result.delivery,
+    }),
+    userErrors: t.expose('userErrors', { type: [UserError], description: 'Why it cannot be sent again.' }),
+  }),
+});
+
+builder.mutationField('resendDelivery', (t) =>
+  t.field({
+    type: ResendDeliveryPayload,
+    needs: 'MANAGE_WEBHOOKS',
+    description: 'Sends a delivery again, now, with a fresh round of its retry schedule.',
+    args: { input: t.arg({ type: ResendDeliveryInput, required: true, description: 'Which delivery.' }) },
+    resolve: async (_root, { input }, context) => {
+      const deliveryId = findId('delivery', input.id);
+      if (deliveryId === null) return refused(notFoundError('delivery', input.id));
+      return await resend(context, deliveryId);
+    },
+  }),
+);
+
+async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<ResendDeliveryResult> {
+  const { database, settings } = context;
+  const result = await resendDelivery(database, callerOf(context).projectId, deliveryId, {
+    defaultMaxAttempts: settings.maxAttempts,
+    claimLeaseMs: Math.max(claimLeaseMsMin, 3 * settings.attemptTimeoutMs),
+  });
+  switch (result.kind) {
+    case 'resent':
+      await announceResent(context, result.delivery);
+      await context.enqueue([deliveryId]);
+      return { delivery: result.delivery, userErrors: [] };
+    case 'not-found':
+      return refused(notFoundError('delivery', deliveryId));
+    case 'in-flight':
+      return refused(userError(['id'], 'IN_FLIGHT', `An attempt of delivery "${deliveryId}" is being made right now.`));
+    case 'webhook-unavailable': {
+      const message = `The webhook of delivery "${deliveryId}" is ${result.status}.`;
+      return refused(userError(['id'], 'WEBHOOK_UNAVAILABLE', message));
+    }
+  }
+}
+
+async function announceResent(context: SchemaContext, delivery: DeliveryRow): Promise<void> {
+  const { type } = await context.database.prisma.event.findUniqueOrThrow({
+    where: { id: delivery.eventId },
+    select: { type: true },
+  });
+  await announce(context, [changedEntry('RESENT', delivery, type, new Date())]);
+}
+
+function refused(error: UserErrorShape): ResendDeliveryResult {
+  return { delivery: null, userErrors: [error] };
+}

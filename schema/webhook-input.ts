@@ -1,0 +1,153 @@
+import { z } from 'zod';
+import { parseCidrs } from '../src/domain/address-policy.ts';
+import { isEventTypeFilter } from '../src/domain/event-type.ts';
+import { isRetrySchedule } from '../src/domain/retry-schedule.ts';
+import type { SignatureStyle } from '../src/domain/signature.ts';
+import { checkWebhookUrl } from '../src/domain/webhook-url.ts';
+import type { WebhookHeader } from '../src/store/webhook-headers.ts';
+import type { WebhookChanges, WebhookInput } from '../src/store/webhooks.ts';
+import type { SchemaSettings } from './context.ts';
+import { shown } from './errors.ts';
+import { isDescriptionText, isNameText } from './input-text.ts';
+import { rule } from './user-error.ts';
+
+/** Most headers of a webhook. */
+const headersMax = 20;
+const headerValueBytesMax = 1_024;
+const filtersMax = 50;
+
+/** RFC 9110 §5.6.2 */
+const tokenPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/;
+/** RFC 9110 §5.5, without obsolete text; what a client strips from either end is refused. */
+const headerValuePattern = /^(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?$/;
+const reservedNames = new Set([
+  'content-type',
+  'content-length',
+  'host',
+  'user-agent',
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'upgrade',
+  'expect',
+  'transfer-encoding',
+]);
+const reservedPrefixes = ['webhook-', 'x-posthorn-'];
+
+/** The checks of a new webhook; what is absent gets its default. */
+export function newWebhookInput(settings: SchemaSettings): z.ZodType<WebhookInput> {
+  const fields = webhookFields(settings, []);
+  return z.object({
+    ...fields,
+    description: fields.description.default(null),
+    eventTypes: fields.eventTypes.default(['*']),
+    headers: fields.headers.default([]),
+    signatureStyle: fields.signatureStyle.default('STANDARD_WEBHOOKS'),
+    maxAttempts: fields.maxAttempts.default(null),
+    retrySchedule: fields.retrySchedule.default([]),
+    rateLimitPerSecond: fields.rateLimitPerSecond.default(null),
+  });
+}
+
+/** The checks of a change to a webhook; what is absent stays. `masked` are its headers as people see them. */
+export function webhookChanges(settings: SchemaSettings, masked: readonly WebhookHeader[]): z.ZodType<WebhookChanges> {
+  return z.object(webhookFields(settings, masked)).partial();
+}
+
+function webhookFields(settings: SchemaSettings, masked: readonly WebhookHeader[]) {
+  return {
+    name: rule<string>(isName, 'INVALID_NAME', '1 to 100 characters, none of them control characters'),
+    description: rule<string | null>(
+      (text) => text === null || isDescriptionText(text),
+      'INVALID_DESCRIPTION',
+      'at most 1,000 characters',
+    ),
+    url: urlField(settings),
+    eventTypes: rule<string[]>(
+      (filters) => Array.isArray(filters) && filters.length >= 1 && filters.length <= filtersMax,
+      'INVALID_EVENT_TYPES',
+      `1 to ${filtersMax} filters`,
+    ).pipe(z.array(rule<string>(isEventTypeFilter, 'INVALID_EVENT_TYPE', '`*`, `config.*` or an exact event type'))),
+    headers: headersField(masked),
+    signatureStyle: rule<SignatureStyle>((style) => style !== null, 'INVALID_SIGNATURE_STYLE', 'a signature style'),
+    maxAttempts: optionalCount('INVALID_MAX_ATTEMPTS', 50),
+    retrySchedule: z
+      .custom<number[] | null>()
+      .transform((schedule) => schedule ?? [])
+      .pipe(rule<number[]>(isRetrySchedule, 'INVALID_RETRY_SCHEDULE', 'at most 20 waits of 0 to 604,800 seconds')),
+    rateLimitPerSecond: optionalCount('INVALID_RATE_LIMIT', 10_000),
+  };
+}
+
+function isName(name: string | null): boolean {
+  return name !== null && isNameText(name);
+}
+
+function optionalCount(code: string, most: number): z.ZodType<number | null> {
+  return rule<number | null>(
+    (count) => count === null || (count >= 1 && count <= most),
+    code,
+    `1 to ${most}, or null for the default`,
+  );
+}
+
+/** Gives the URL normalised, as it is stored and sent to. */
+function urlField(settings: SchemaSettings): z.ZodType<string> {
+  const policy = { requireHttps: settings.requireHttps, allowedCidrs: parseCidrs(settings.allowedCidrs) };
+  return z.custom<string | null>().transform((text, issues) => {
+    const checked = checkWebhookUrl(text ?? '', policy);
+    if (checked.kind === 'ok') return checked.url;
+    issues.addIssue({
+      code: 'custom',
+      params: { code: checked.code },
+      message: `url ${shown(text)} is refused: ${checked.message}`,
+    });
+    return z.NEVER;
+  });
+}
+
+function headersField(masked: readonly WebhookHeader[]) {
+  const header = z.object({
+    name: rule<string>(isAllowedHeaderName, 'INVALID_HEADER_NAME', 'an HTTP header name that is not reserved'),
+    value: z.string(),
+  });
+  const value = rule<WebhookHeader>(
+    (given) => isHeaderValue(given.value) || isKeptMask(masked, given),
+    'INVALID_HEADER_VALUE',
+    `a header with at most ${headerValueBytesMax} printable ASCII characters as its value`,
+  );
+  return z
+    .custom<WebhookHeader[] | null>()
+    .transform((headers) => headers ?? [])
+    .pipe(
+      rule<WebhookHeader[]>(
+        (headers) => headers.length <= headersMax,
+        'TOO_MANY_HEADERS',
+        `at most ${headersMax} headers`,
+      ),
+    )
+    .pipe(z.array(header.pipe(value)))
+    .pipe(rule<WebhookHeader[]>(hasDistinctNames, 'DUPLICATE_HEADER', 'headers with different names'));
+}
+
+function isAllowedHeaderName(name: string): boolean {
+  const lower = name.toLowerCase();
+  return (
+    tokenPattern.test(name) && !reservedNames.has(lower) && !reservedPrefixes.some((prefix) => lower.startsWith(prefix))
+  );
+}
+
+function isHeaderValue(value: string): boolean {
+  return value.length <= headerValueBytesMax && headerValuePattern.test(value);
+}
+
+/** A masked value that comes back as it was shown keeps what is behind it (src/store/webhook-headers.ts). */
+function isKeptMask(masked: readonly WebhookHeader[], given: WebhookHeader): boolean {
+  return masked.some(({ name, value }) => name.toLowerCase() === given.name.toLowerCase() && value === given.value);
+}
+
+function hasDistinctNames(headers: readonly WebhookHeader[]): boolean {
+  return new Set(headers.map(({ name }) => name.toLowerCase())).size === headers.length;
+}
