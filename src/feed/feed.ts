@@ -2,7 +2,8 @@ import type { AttemptErrorCode, AttemptTrigger, DeliveryStatus, FailureReason } 
 import type { AttemptId, DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
 
 // src/feed: the live stream of delivery changes, one topic per project. Invariant: a subscriber sees every item after
-// its cursor, in order, once; where that is impossible it gets FeedError CURSOR_EXPIRED instead of silence.
+// its cursor, in order, once; where that is impossible it gets FeedError CURSOR_EXPIRED instead of silence. A subscription
+// is only a position: it is pulled from memory or the log, so nothing is queued for a reader, however slow.
 // The worker and the gateway publish; subscriptions read. Two implementations of this one contract:
 // in-process-feed.ts and redis-feed.ts.
 
@@ -97,13 +98,15 @@ export interface SubscribeOptions {
 
 export interface Feed extends AsyncDisposable {
   /**
-   * Appends the entries to the project's feed, in order, contiguously. Concurrent calls are coalesced.
-   * Rejects when the feed's server cannot be reached within its limit; some entries may then have been published.
+   * Appends the entries to the project's feed, in order; up to 1,000 are contiguous. Concurrent calls are coalesced.
+   * The entries must not be changed afterwards. Rejects when the feed is closed or its server cannot be reached within
+   * its limit; some entries may then have been published, so a caller that tries again may double them.
    */
   publish(projectId: ProjectId, entries: readonly FeedEntry[]): Promise<void>;
   /**
-   * Starts a subscription; once this has resolved, nothing published later is missed.
-   * Rejects with FeedError BAD_CURSOR or CURSOR_EXPIRED.
+   * Starts a subscription; once this has resolved, nothing published later is missed. It has ended already when the
+   * signal is aborted. Subscriptions share the items they give: readers do not change them.
+   * Rejects with FeedError BAD_CURSOR or CURSOR_EXPIRED, or when the feed is closed or its server cannot be reached.
    */
   subscribe(projectId: ProjectId, options?: SubscribeOptions): Promise<FeedSubscription>;
   /** Resolves when the feed's server answers; rejects with the reason when it does not. */

@@ -1,0 +1,124 @@
+import { execFile, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+
+// A real redis-server on loopback for tests: empty, without persistence, gone with its disposal.
+
+/** Limit for the server to answer, and for the package to install. */
+const startLimitMs = 10_000;
+const installLimitMs = 180_000;
+
+export interface TestRedis extends AsyncDisposable {
+  url: string;
+  port: number;
+  /** Kills the server as a crash does (SIGKILL); resolves when it is gone. */
+  kill(): Promise<void>;
+}
+
+export interface TestRedisOptions {
+  /** Default: a free one. */
+  port?: number;
+  /** Where the server reads and writes its snapshot; kept afterwards. Default: a temporary one, removed afterwards. */
+  directory?: string;
+}
+
+/** Starts a server; installs redis-server first when it is missing and may be installed. */
+export async function startTestRedis(options: TestRedisOptions = {}): Promise<TestRedis> {
+  const command = findCommand() ?? (await install());
+  const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'posthorn-redis-')));
+  const port = options.port ?? (await findFreePort());
+  const server = await startServer(command, port, directory);
+  const kill = async (): Promise<void> => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
+    const exited = once(server, 'exit');
+    server.kill('SIGKILL');
+    await exited;
+  };
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    kill,
+    [Symbol.asyncDispose]: async () => {
+      await kill();
+      if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function startServer(command: string, port: number, directory: string): Promise<ChildProcess> {
+  const settings = [
+    '--port',
+    String(port),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    directory,
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+  ];
+  const server = spawn(command, settings, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const killWithUs = (): void => void server.kill('SIGKILL');
+  process.once('exit', killWithUs);
+  server.once('exit', () => process.off('exit', killWithUs));
+  let output = '';
+  await new Promise<void>((resolve, reject) => {
+    const fail = (reason: string): void => reject(new Error(`redis-server ${reason}:\n${output}`));
+    const limit = setTimeout(() => {
+      server.kill('SIGKILL');
+      fail(`was not ready within ${startLimitMs} ms`);
+    }, startLimitMs);
+    server.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      if (!limit.hasRef()) return; // ready: the rest is only drained
+      output += chunk;
+      if (!output.includes('Ready to accept connections')) return;
+      limit.unref();
+      clearTimeout(limit);
+      resolve();
+    });
+    server.once('exit', (code) => {
+      clearTimeout(limit);
+      fail(`ended with code ${code}`);
+    });
+    server.once('error', (error) => fail(error.message));
+  });
+  return server;
+}
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  if (address === null || typeof address === 'string') throw new Error('no free port');
+  return address.port;
+}
+
+function findCommand(): string | null {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'];
+  return folders.map((folder) => join(folder, 'redis-server')).find((path) => existsSync(path)) ?? null;
+}
+
+/** Installs the Debian package; test files that start at the same time wait for one installation. */
+async function install(): Promise<string> {
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
+    throw new Error('these tests need redis-server: install it (apt-get install redis-server, brew install redis)');
+  }
+  const script =
+    'command -v redis-server || { apt-get update && apt-get install -y --no-install-recommends redis-server; }';
+  const lock = join(tmpdir(), 'posthorn-redis-install.lock');
+  await promisify(execFile)('flock', [lock, 'sh', '-c', script], {
+    timeout: installLimitMs,
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
+  });
+  const command = findCommand();
+  if (command === null) throw new Error('redis-server was installed but is not in the PATH');
+  return command;
+}
