@@ -1,0 +1,272 @@
+import { z } from 'zod';
+import { parseCidrs } from './domain/address-policy.ts';
+import { defaultMaxAttempts, defaultRetryScheduleSeconds, isRetrySchedule } from './domain/retry-schedule.ts';
+import { Secret } from './secret.ts';
+import { version } from './version.ts';
+
+// The only reader of the environment. Every setting is one row of `settings`: its name, its default, what it means and what
+// it may be. Invariant: a Config that exists is usable; everything that is wrong is reported at once, secrets never.
+
+/** A key that encrypts secrets at rest; its id stands in every ciphertext it made. */
+export interface EncryptionKey {
+  id: string;
+  /** 32 bytes. */
+  key: Uint8Array;
+}
+
+/** How this process runs. Times are milliseconds where the name says so. */
+export interface Config {
+  version: string;
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  dataFolder: string;
+  /** Null means the embedded Postgres. */
+  databaseUrl: Secret<string> | null;
+  /** Both or neither. */
+  redis: { durableUrl: Secret<string>; volatileUrl: Secret<string> } | null;
+  adminKey: Secret<string> | null;
+  /** The first encrypts. Null only with the embedded Postgres: the data folder then keeps its own. */
+  encryptionKeys: Secret<readonly EncryptionKey[]> | null;
+  brand: string;
+  attemptTimeoutMs: number;
+  maxAttempts: number;
+  retryScheduleSeconds: readonly number[];
+  requireHttps: boolean;
+  allowedCidrs: readonly string[];
+  inFlightMax: number;
+  jobConcurrency: number;
+  sweepIntervalMs: number;
+  sweepGraceMs: number;
+  logLevel: string;
+}
+
+/** Settings that cannot be used; `problems` has one sentence for each, and the message has them all. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.length === 1 ? problems.join('') : ['These settings cannot be used:', ...problems].join('\n- '));
+    this.problems = problems;
+  }
+}
+
+/** A setting as a reader of the README sees it. */
+export interface SettingRow {
+  name: string;
+  default: string;
+  meaning: string;
+}
+
+/** A text that `parse` turns into a value, or into null when it is not what `allowed` says. */
+function text<Value>(allowed: string, parse: (given: string) => Value | null) {
+  return z.string().transform((given, context): Value => {
+    const value = parse(given);
+    if (value !== null) return value;
+    context.addIssue({ code: 'custom', message: allowed });
+    return z.NEVER;
+  });
+}
+
+function number(min: number, max: number, unit: string) {
+  return text(`a number from ${min} to ${max}${unit}`, (given) => {
+    const value = /^\d+(\.\d+)?$/.test(given) ? Number(given) : Number.NaN;
+    return value >= min && value <= max ? value : null;
+  });
+}
+
+function wholeNumber(min: number, max: number) {
+  return text(`a whole number from ${min} to ${max}`, (given) => {
+    const value = /^\d+$/.test(given) ? Number(given) : Number.NaN;
+    return value >= min && value <= max ? value : null;
+  });
+}
+
+function url(schemes: readonly string[]) {
+  const words = schemes.map((scheme) => `${scheme}://…`).join(' or ');
+  return text(`a URL ${words}`, (given) =>
+    URL.canParse(given) && schemes.includes(new URL(given).protocol.slice(0, -1)) ? new Secret(given) : null,
+  );
+}
+
+const trueOrFalse = text('true or false', (given) => (given === 'true' ? true : given === 'false' ? false : null));
+const anyText = text('a text', (given) => given);
+const adminKey = text('a text', (given) => new Secret(given));
+const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
+
+function cidrs(given: string): readonly string[] | null {
+  const ranges = given.split(',').map((range) => range.trim());
+  try {
+    parseCidrs(ranges);
+    return ranges;
+  } catch {
+    return null; // Not a range; the message says what is.
+  }
+}
+
+function waits(given: string): readonly number[] | null {
+  const parts = given.split(',').map((part) => part.trim());
+  if (!parts.every((part) => /^\d+(\.\d+)?$/.test(part))) return null;
+  const seconds = parts.map(Number);
+  return isRetrySchedule(seconds) ? seconds : null;
+}
+
+/** Reads `id:base64,…`, the keys that encrypt secrets at rest; null when it is not that. */
+export function parseEncryptionKeys(given: string): readonly EncryptionKey[] | null {
+  const keys = given.split(',').map((part) => {
+    const [, id = '', base64 = ''] = /^\s*([\w-]{1,32}):([A-Za-z0-9+/]{43}=)\s*$/.exec(part) ?? [];
+    return { id, key: new Uint8Array(Buffer.from(base64, 'base64')) };
+  });
+  const isWhole = keys.every(({ key }) => key.length === 32);
+  return isWhole && new Set(keys.map(({ id }) => id)).size === keys.length ? keys : null;
+}
+
+const encryptionKeys = text('`id:key` pairs joined by commas, each id once, each key 32 bytes in base64', (given) => {
+  const keys = parseEncryptionKeys(given);
+  return keys === null ? null : new Secret(keys);
+});
+
+type TextSchema<Value> = ReturnType<typeof text<Value>>;
+type Row = Omit<SettingRow, 'name'>;
+
+/** A setting with one default. */
+function fixed<Value>(defaultText: string, meaning: string, schema: TextSchema<Value>) {
+  return schema.prefault(defaultText).meta({ default: defaultText, meaning } satisfies Row);
+}
+
+/** A setting whose default, in words, depends on others, or that has none. */
+function open<Value>(defaultWords: string, meaning: string, schema: TextSchema<Value>) {
+  return schema.optional().meta({ default: defaultWords, meaning } satisfies Row);
+}
+
+const settings = z.object({
+  PORT: fixed('4000', 'Port of the gateway; 0 takes a free one', wholeNumber(0, 65_535)),
+  HOST: open('127.0.0.1; with DATABASE_URL 0.0.0.0', 'Address the gateway listens on', anyText),
+  POSTHORN_DATA: fixed('.posthorn', 'Folder of the embedded PostgreSQL, its keys and demo.json', anyText),
+  DATABASE_URL: open('none: embedded PostgreSQL', 'The PostgreSQL to use', url(['postgres', 'postgresql'])),
+  REDIS_URI_DURABLE: open('none: the queue is in PostgreSQL', 'Redis of the queue', url(['redis', 'rediss'])),
+  REDIS_URI_VOLATILE: open('none: the feed is in process', 'Redis of the feed', url(['redis', 'rediss'])),
+  POSTHORN_ADMIN_KEY: open('none: no administration over HTTP', 'Key of the administrator', adminKey),
+  AGENTA_AUTH_KEY: open('none', 'Another name for POSTHORN_ADMIN_KEY', adminKey),
+  POSTHORN_ENCRYPTION_KEYS: open(
+    'required with DATABASE_URL; embedded: kept in POSTHORN_DATA',
+    'Keys that encrypt secrets at rest, `id:base64 of 32 bytes,…`; the first encrypts',
+    encryptionKeys,
+  ),
+  POSTHORN_BRAND: fixed(
+    'posthorn',
+    'Name in the header `x-<brand>-signature`',
+    text('lower-case letters, digits and hyphens', (given) => (/^[a-z0-9-]+$/.test(given) ? given : null)),
+  ),
+  WEBHOOK_TIMEOUT: fixed('10', 'Deadline of one attempt in seconds', number(0.01, 300, ' seconds')),
+  WEBHOOK_MAX_RETRIES: fixed(String(defaultMaxAttempts), 'Attempts in all', wholeNumber(1, 50)),
+  WEBHOOK_RETRY_SCHEDULE: fixed(
+    defaultRetryScheduleSeconds.join(','),
+    'Waits in seconds after each failed attempt; the last repeats',
+    text('up to 20 waits in seconds joined by commas, each at most 604800', waits),
+  ),
+  WEBHOOK_REQUIRE_HTTPS: open('false; with DATABASE_URL true', 'Take only https: URLs', trueOrFalse),
+  WEBHOOK_ALLOWED_CIDRS: open(
+    '127.0.0.0/8,::1/128; with DATABASE_URL none',
+    'Address ranges that webhooks may reach although they are not public',
+    text('IP address ranges joined by commas, such as 10.0.0.0/8', cidrs),
+  ),
+  WEBHOOK_IN_FLIGHT_MAX: fixed('512', 'Requests under way at once per worker', wholeNumber(1, 100_000)),
+  WORKER_JOB_CONCURRENCY: fixed('200', 'Jobs under way at once per worker', wholeNumber(1, 10_000)),
+  SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
+  SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),
+  LOG_LEVEL: fixed(
+    'info',
+    'Least severe messages to log',
+    text(`one of ${logLevels.join(', ')}`, (given) => (logLevels.includes(given) ? given : null)),
+  ),
+});
+
+const secretNames: ReadonlySet<string> = new Set([
+  'DATABASE_URL',
+  'REDIS_URI_DURABLE',
+  'REDIS_URI_VOLATILE',
+  'POSTHORN_ADMIN_KEY',
+  'AGENTA_AUTH_KEY',
+  'POSTHORN_ENCRYPTION_KEYS',
+]);
+
+/** All settings, in the order of the README. */
+export function describeSettings(): SettingRow[] {
+  const row = z.object({ default: z.string(), meaning: z.string() });
+  return Object.entries(settings.shape).map(([name, schema]) => {
+    const { default: defaultWords, meaning } = row.parse(schema.meta());
+    return { name, default: defaultWords, meaning };
+  });
+}
+
+/** Reads the settings; an empty variable counts as absent. Throws ConfigError with every problem. */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = settings.safeParse(given);
+  const problems = [...(parsed.error?.issues ?? []).map((issue) => sentenceOf(issue, given)), ...crossCheck(given)];
+  if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
+  return configOf(parsed.data);
+}
+
+function sentenceOf(issue: z.core.$ZodIssue, given: Readonly<Record<string, string | undefined>>): string {
+  const name = String(issue.path[0]);
+  const value = secretNames.has(name) ? '' : ` ${JSON.stringify(given[name])}`;
+  return `${name}${value} must be ${issue.message}.`;
+}
+
+/** What only two settings together get wrong. Looks at their presence, so that it works beside a setting that is wrong by itself. */
+function crossCheck(given: Readonly<Record<string, string | undefined>>): string[] {
+  const has = (name: string): boolean => given[name] !== undefined;
+  const problems: string[] = [];
+  const redis = ['REDIS_URI_DURABLE', 'REDIS_URI_VOLATILE'];
+  const missingRedis = redis.filter((name) => !has(name));
+  if (missingRedis.length === 1) {
+    problems.push(
+      `${redis.find(has)} needs ${missingRedis.join('')} too: the queue is on the one, the feed on the other.`,
+    );
+  }
+  if (missingRedis.length < 2 && !has('DATABASE_URL')) {
+    problems.push(`${redis.find(has)} needs DATABASE_URL too: the embedded default uses no Redis.`);
+  }
+  if (has('DATABASE_URL') && !has('POSTHORN_ENCRYPTION_KEYS')) {
+    problems.push(
+      'POSTHORN_ENCRYPTION_KEYS is required with DATABASE_URL: make one with `echo "k1:$(openssl rand -base64 32)"`.',
+    );
+  }
+  if (has('POSTHORN_ADMIN_KEY') && has('AGENTA_AUTH_KEY') && given['POSTHORN_ADMIN_KEY'] !== given['AGENTA_AUTH_KEY']) {
+    problems.push('POSTHORN_ADMIN_KEY and AGENTA_AUTH_KEY name the same key and differ: set one of them.');
+  }
+  return problems;
+}
+
+function configOf(given: z.output<typeof settings>): Config {
+  const embedded = given.DATABASE_URL === undefined;
+  return {
+    version,
+    host: given.HOST ?? (embedded ? '127.0.0.1' : '0.0.0.0'),
+    port: given.PORT,
+    dataFolder: given.POSTHORN_DATA,
+    databaseUrl: given.DATABASE_URL ?? null,
+    redis: redisOf(given),
+    adminKey: given.POSTHORN_ADMIN_KEY ?? given.AGENTA_AUTH_KEY ?? null,
+    encryptionKeys: given.POSTHORN_ENCRYPTION_KEYS ?? null,
+    brand: given.POSTHORN_BRAND,
+    attemptTimeoutMs: given.WEBHOOK_TIMEOUT * 1000,
+    maxAttempts: given.WEBHOOK_MAX_RETRIES,
+    retryScheduleSeconds: given.WEBHOOK_RETRY_SCHEDULE,
+    requireHttps: given.WEBHOOK_REQUIRE_HTTPS ?? !embedded,
+    allowedCidrs: given.WEBHOOK_ALLOWED_CIDRS ?? (embedded ? ['127.0.0.0/8', '::1/128'] : []),
+    inFlightMax: given.WEBHOOK_IN_FLIGHT_MAX,
+    jobConcurrency: given.WORKER_JOB_CONCURRENCY,
+    sweepIntervalMs: given.SWEEP_INTERVAL * 1000,
+    sweepGraceMs: given.SWEEP_GRACE * 1000,
+    logLevel: given.LOG_LEVEL,
+  };
+}
+
+function redisOf(given: z.output<typeof settings>): Config['redis'] {
+  const { REDIS_URI_DURABLE: durableUrl, REDIS_URI_VOLATILE: volatileUrl } = given;
+  return durableUrl === undefined || volatileUrl === undefined ? null : { durableUrl, volatileUrl };
+}

@@ -1,0 +1,70 @@
+import { createInProcessFeed } from '../feed/in-process-feed.ts';
+import { startRedisFeed } from '../feed/redis-feed.ts';
+import { connectToDatabase } from './connect.ts';
+import { startEmbeddedPostgres } from './embedded-postgres.ts';
+import { loadEmbeddedEncryptionKeys } from './encryption-keys.ts';
+import type { Config, EncryptionKey } from '../config.ts';
+import type { Feed } from '../feed/feed.ts';
+import type { QueueConnection } from '../queue.ts';
+import type { Secret } from '../secret.ts';
+
+// src/stack: what a process stands on: the database, its migrations, where the queue is, and the feed.
+// Invariant: whether Posthorn runs embedded or in production is decided here and nowhere else; all that follows sees a Stack.
+// The composition root (src/service.ts, src/main.ts) calls it, and the tests' support code.
+
+/** What a process stands on, ready to be used. Disposing it stops what it started itself. */
+export interface Stack extends AsyncDisposable {
+  /** Password included. */
+  databaseUrl: string;
+  queueConnection: QueueConnection;
+  feed: Feed;
+  /** Whether the database is the embedded one, so that this process is all there is. */
+  embedded: boolean;
+  /** The first encrypts. */
+  encryptionKeys: readonly EncryptionKey[];
+}
+
+export interface StackOptions {
+  /** Told about connection failures that the stack itself survives. */
+  onError?: (error: unknown) => void;
+}
+
+/**
+ * Starts the stack that the config asks for: an embedded Postgres with queue and feed beside it, or the given servers.
+ * Throws one sentence that names host and port, and no password, when a server does not answer. Does not migrate.
+ */
+export async function startStack(config: Config, options: StackOptions = {}): Promise<Stack> {
+  await using starting = new AsyncDisposableStack();
+  const embedded = config.databaseUrl === null;
+  const databaseUrl =
+    config.databaseUrl === null
+      ? starting.use(await startEmbeddedPostgres({ dataFolder: config.dataFolder })).url
+      : await reachable(config.databaseUrl);
+  const encryptionKeys = config.encryptionKeys?.reveal() ?? (await loadEmbeddedEncryptionKeys(config.dataFolder));
+  const feed = starting.use(await startFeed(config, options));
+  const queueConnection: QueueConnection =
+    config.redis === null
+      ? { kind: 'postgres', url: databaseUrl }
+      : { kind: 'redis', url: config.redis.durableUrl.reveal() };
+  const started = starting.move();
+  return {
+    databaseUrl,
+    queueConnection,
+    feed,
+    embedded,
+    encryptionKeys,
+    [Symbol.asyncDispose]: async () => await started.disposeAsync(),
+  };
+}
+
+async function reachable(url: Secret<string>): Promise<string> {
+  const client = await connectToDatabase(url.reveal());
+  await client.end();
+  return url.reveal();
+}
+
+async function startFeed(config: Config, options: StackOptions): Promise<Feed> {
+  if (config.redis === null) return createInProcessFeed();
+  const onError = options.onError ?? ((): void => undefined);
+  return await startRedisFeed({ url: config.redis.volatileUrl.reveal(), onError });
+}

@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto';
+import { inspect } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { ConfigError, describeSettings, loadConfig, parseEncryptionKeys } from '../../src/config.ts';
+
+const production = {
+  DATABASE_URL: 'postgresql://posthorn:geheim@db.example/posthorn',
+  POSTHORN_ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
+};
+
+function problemsOf(env: Record<string, string>): readonly string[] {
+  try {
+    loadConfig(env);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+}
+
+describe('without any setting', () => {
+  test('it is embedded, on loopback, and lets webhooks reach loopback over http', () => {
+    expect(loadConfig({})).toMatchObject({
+      host: '127.0.0.1',
+      port: 4000,
+      dataFolder: '.posthorn',
+      databaseUrl: null,
+      redis: null,
+      adminKey: null,
+      encryptionKeys: null,
+      brand: 'posthorn',
+      attemptTimeoutMs: 10_000,
+      maxAttempts: 6,
+      retryScheduleSeconds: [60, 300, 900, 3600, 14_400],
+      requireHttps: false,
+      allowedCidrs: ['127.0.0.0/8', '::1/128'],
+      inFlightMax: 512,
+      jobConcurrency: 200,
+      sweepIntervalMs: 5_000,
+      sweepGraceMs: 10_000,
+      logLevel: 'info',
+    });
+  });
+
+  test('an empty variable counts as absent', () => {
+    expect(loadConfig({ PORT: '', DATABASE_URL: '' })).toEqual(loadConfig({}));
+  });
+});
+
+describe('with DATABASE_URL', () => {
+  test('webhooks must be https and reach public addresses only', () => {
+    expect(loadConfig(production)).toMatchObject({
+      host: '0.0.0.0',
+      requireHttps: true,
+      allowedCidrs: [],
+      redis: null,
+    });
+  });
+
+  test('a missing encryption key is a problem that says how to make one', () => {
+    expect(problemsOf({ DATABASE_URL: production.DATABASE_URL })).toEqual([
+      'POSTHORN_ENCRYPTION_KEYS is required with DATABASE_URL: make one with `echo "k1:$(openssl rand -base64 32)"`.',
+    ]);
+  });
+
+  test.each(['REDIS_URI_DURABLE', 'REDIS_URI_VOLATILE'])('%s alone is refused', (name) => {
+    const problems = problemsOf({ ...production, [name]: 'redis://127.0.0.1' });
+    expect(problems).toEqual([expect.stringMatching(new RegExp(`^${name} needs REDIS_URI_(DURABLE|VOLATILE) too: `))]);
+  });
+});
+
+test('Redis without DATABASE_URL is refused', () => {
+  const problems = problemsOf({ REDIS_URI_DURABLE: 'redis://a', REDIS_URI_VOLATILE: 'redis://b' });
+  expect(problems).toEqual(['REDIS_URI_DURABLE needs DATABASE_URL too: the embedded default uses no Redis.']);
+});
+
+test('every problem is reported at once, with variable, value and what is allowed', () => {
+  const env = { PORT: '70000', WEBHOOK_TIMEOUT: 'soon', WEBHOOK_REQUIRE_HTTPS: 'yes', WEBHOOK_RETRY_SCHEDULE: '60,-1' };
+  expect(
+    problemsOf({ ...env, WEBHOOK_ALLOWED_CIDRS: '10.0.0.0/99', LOG_LEVEL: 'loud', POSTHORN_BRAND: 'A b' }),
+  ).toEqual([
+    'PORT "70000" must be a whole number from 0 to 65535.',
+    'POSTHORN_BRAND "A b" must be lower-case letters, digits and hyphens.',
+    'WEBHOOK_TIMEOUT "soon" must be a number from 0.01 to 300 seconds.',
+    'WEBHOOK_RETRY_SCHEDULE "60,-1" must be up to 20 waits in seconds joined by commas, each at most 604800.',
+    'WEBHOOK_REQUIRE_HTTPS "yes" must be true or false.',
+    'WEBHOOK_ALLOWED_CIDRS "10.0.0.0/99" must be IP address ranges joined by commas, such as 10.0.0.0/8.',
+    'LOG_LEVEL "loud" must be one of fatal, error, warn, info, debug, trace, silent.',
+  ]);
+});
+
+test('a wrong setting does not hide what two settings get wrong together', () => {
+  expect(problemsOf({ PORT: 'x', REDIS_URI_DURABLE: 'http://a' })).toHaveLength(4);
+});
+
+test('fractions of a second are taken', () => {
+  const config = loadConfig({ WEBHOOK_TIMEOUT: '0.5', WEBHOOK_RETRY_SCHEDULE: '0.1, 0.2' });
+  expect(config).toMatchObject({ attemptTimeoutMs: 500, retryScheduleSeconds: [0.1, 0.2] });
+});
+
+test.each(['POSTHORN_ADMIN_KEY', 'AGENTA_AUTH_KEY'])('%s sets the admin key', (name) => {
+  expect(loadConfig({ [name]: 'geheim' }).adminKey?.reveal()).toBe('geheim');
+});
+
+test('two admin keys that differ are refused, and neither is shown', () => {
+  const [problem, ...others] = problemsOf({ POSTHORN_ADMIN_KEY: 'geheim1', AGENTA_AUTH_KEY: 'geheim2' });
+  expect(others).toEqual([]);
+  expect(problem).toContain('differ');
+  expect(problem).not.toContain('geheim');
+});
+
+test('no way of printing a config shows a secret', () => {
+  const redis = { REDIS_URI_DURABLE: 'redis://:geheim@a', REDIS_URI_VOLATILE: 'redis://:geheim@b' };
+  const config = loadConfig({ ...production, ...redis, POSTHORN_ADMIN_KEY: 'geheim' });
+  const printed = [
+    inspect(config, { depth: 10, showHidden: true }),
+    JSON.stringify(config),
+    String(config.databaseUrl),
+  ];
+  for (const text of printed) {
+    expect(text).toContain('[secret]');
+    expect(text).not.toContain('geheim');
+    expect(text).not.toContain(production.POSTHORN_ENCRYPTION_KEYS.slice(3));
+  }
+});
+
+test('a problem with a secret does not show it', () => {
+  const env = { DATABASE_URL: 'mysql://posthorn:geheim@db', POSTHORN_ENCRYPTION_KEYS: 'k1:geheim' };
+  expect(problemsOf(env)).toEqual([
+    'DATABASE_URL must be a URL postgres://… or postgresql://….',
+    'POSTHORN_ENCRYPTION_KEYS must be `id:key` pairs joined by commas, each id once, each key 32 bytes in base64.',
+  ]);
+});
+
+test('encryption keys are read in order, and ids may not repeat', () => {
+  const [first, second] = [randomBytes(32), randomBytes(32)];
+  const text = `new:${first.toString('base64')},old:${second.toString('base64')}`;
+  expect(parseEncryptionKeys(text)).toEqual([
+    { id: 'new', key: new Uint8Array(first) },
+    { id: 'old', key: new Uint8Array(second) },
+  ]);
+  expect(parseEncryptionKeys(text.replace('old', 'new'))).toBeNull();
+});
+
+test('every setting has a default and a meaning for the README', () => {
+  const rows = describeSettings();
+  expect(rows.length).toBeGreaterThanOrEqual(20);
+  expect(rows[0]).toEqual({ name: 'PORT', default: '4000', meaning: 'Port of the gateway; 0 takes a free one' });
+  expect(rows.filter((row) => row.default === '' || row.meaning === '')).toEqual([]);
+});
