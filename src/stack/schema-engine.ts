@@ -2,7 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { PrismaPg } from '@prisma/adapter-pg';
-import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
+import {
+  bindMigrationAwareSqlAdapterFactory,
+  ColumnTypeEnum,
+  type SqlMigrationAwareDriverAdapterFactory,
+} from '@prisma/driver-adapter-utils';
 import * as wasmBindings from '@prisma/schema-engine-wasm/schema_engine_bg';
 import { Pool } from 'pg';
 
@@ -20,7 +24,7 @@ export async function loadSchemaEngine(databaseUrl: string, datamodel: string): 
   // Freeing the engine leaves the adapter's connections open; with a pool of our own we close them.
   const pool = new Pool({ connectionString: databaseUrl, max: 2 });
   pool.on('error', () => undefined); // A connection that breaks fails the command that runs on it.
-  const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool));
+  const adapter = bindMigrationAwareSqlAdapterFactory(createAdapterFactory(pool));
   try {
     const datamodels: [string, string][] = [['schema.prisma', datamodel]];
     const engine = await wasmBindings.SchemaEngine.new({ datamodels }, () => undefined, adapter);
@@ -35,6 +39,36 @@ export async function loadSchemaEngine(databaseUrl: string, datamodel: string): 
     await pool.end();
     throw error;
   }
+}
+
+/**
+ * The engine asks for columns of the type `"char"`, which this adapter refuses to read: they go through as text, declared
+ * as the character that the engine expects.
+ */
+function createAdapterFactory(pool: Pool): SqlMigrationAwareDriverAdapterFactory {
+  const factory = new PrismaPg(pool);
+  const connect = factory.connect.bind(factory);
+  factory.connect = async () => {
+    const adapter = await connect();
+    const queryRaw = adapter.queryRaw.bind(adapter);
+    adapter.queryRaw = async (query) => {
+      const result = await queryRaw({ ...query, sql: castCharColumns(query.sql) });
+      for (const [index, name] of result.columnNames.entries()) {
+        if (charColumns.has(name)) result.columnTypes[index] = ColumnTypeEnum.Character;
+      }
+      return result;
+    };
+    return adapter;
+  };
+  return factory;
+}
+
+const charColumns: ReadonlySet<string> = new Set(['constraint_type', 'confdeltype', 'confupdtype']);
+
+function castCharColumns(sql: string): string {
+  return sql
+    .replace('constr.contype AS constraint_type', 'constr.contype::text AS constraint_type')
+    .replaceAll(/\bcon\.(conf(?:del|upd)type)\b/g, 'con.$1::text AS $1');
 }
 
 /** What we use of WebAssembly: TypeScript declares it with the browser's types only. */

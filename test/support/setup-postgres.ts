@@ -25,7 +25,7 @@ export default async function setupPostgres(project: TestProject): Promise<() =>
     await startEmbeddedPostgres({
       dataFolder,
       // Nothing here has to survive a power cut.
-      settings: { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' },
+      settings: { max_connections: '300', fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' },
     }),
   );
   const templateDatabase = `template_${randomUUID().replaceAll('-', '')}`;
