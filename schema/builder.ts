@@ -4,7 +4,7 @@ import RelayPlugin from '@pothos/plugin-relay';
 import type PrismaTypes from '../prisma/generated/pothos-types.ts';
 import { getDatamodel } from '../prisma/generated/pothos-types.ts';
 import type { SchemaContext } from './context.ts';
-import RequiredPermissionPlugin from './required-permission.ts';
+import requiredPermission from './required-permission.ts';
 
 /** What the builder's types are made from; `totalCount` counts when it is called, so that nobody pays for it unasked. */
 export interface BuilderTypes {
@@ -23,7 +23,7 @@ export interface BuilderTypes {
 
 /** The one builder that every type of the schema is added to. Fields are non-null unless they say otherwise. */
 export const builder = new SchemaBuilder<BuilderTypes>({
-  plugins: [RequiredPermissionPlugin, RelayPlugin, PrismaPlugin],
+  plugins: [requiredPermission, RelayPlugin, PrismaPlugin],
   defaultFieldNullability: false,
   prisma: {
     client: (context) => context.database.prisma,

@@ -62,15 +62,15 @@ export async function deliveryWhere(
   filter: DeliveryFilterInput | null,
 ): Promise<Prisma.DeliveryWhereInput> {
   if (filter === null) return {};
+  const { statuses, eventTypes, since, until } = filter;
   const webhookUuids = await ownedUuids(context, 'webhook', filter.webhookIds ?? null);
   const eventUuids = await ownedUuids(context, 'event', filter.eventIds ?? null);
-  const { statuses = null, eventTypes = null } = filter;
   return {
-    ...(webhookUuids === null ? {} : { webhookId: { in: webhookUuids } }),
-    ...(eventUuids === null ? {} : { eventId: { in: eventUuids } }),
-    ...(statuses === null ? {} : { status: { in: [...statuses] } }),
-    ...(eventTypes === null ? {} : { event: eventTypeWhere(parseEventTypeFilters('filter.eventTypes', eventTypes)) }),
-    ...createdWhere(filter.since ?? null, filter.until ?? null),
+    ...(webhookUuids && { webhookId: { in: webhookUuids } }),
+    ...(eventUuids && { eventId: { in: eventUuids } }),
+    ...(statuses && { status: { in: [...statuses] } }),
+    ...(eventTypes && { event: eventTypeWhere(parseEventTypeFilters('filter.eventTypes', eventTypes)) }),
+    ...createdWhere(since, until),
   };
 }
 
@@ -97,10 +97,10 @@ export function parseEventTypeFilters(argument: string, filters: readonly string
  * the bounds on the id, a little wider, let Postgres find the range by the index.
  */
 export function createdWhere(
-  since: Date | null,
-  until: Date | null,
+  since: Date | null | undefined,
+  until: Date | null | undefined,
 ): { createdAt?: { gte?: Date; lt?: Date }; id?: { gte?: string; lt?: string } } {
-  if (since === null && until === null) return {};
+  if (!since && !until) return {};
   return {
     createdAt: { ...(since && { gte: since }), ...(until && { lt: until }) },
     id: {

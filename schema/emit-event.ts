@@ -101,21 +101,13 @@ export function eventRowOf(event: StoredEvent): EventRow {
 }
 
 function resultOf(result: EmitResult): EmitEventResult {
-  switch (result.kind) {
-    case 'stored': {
-      const deliveryCount = result.deliveries.length;
-      return { event: eventRowOf(result.event), deliveryCount, duplicate: false, userErrors: [] };
-    }
-    case 'duplicate': {
-      const { deliveryCount } = result;
-      return { event: eventRowOf(result.event), deliveryCount, duplicate: true, userErrors: [] };
-    }
-    case 'conflict': {
-      const key = shown(result.event.idempotencyKey);
-      const message = `idempotencyKey ${key} was used before with another type or data, for ${result.event.id}.`;
-      return nothingStored([userError(['idempotencyKey'], 'IDEMPOTENCY_CONFLICT', message)]);
-    }
+  if (result.kind === 'conflict') {
+    const key = shown(result.event.idempotencyKey);
+    const message = `idempotencyKey ${key} was used before with another type or data, for ${result.event.id}.`;
+    return nothingStored([userError(['idempotencyKey'], 'IDEMPOTENCY_CONFLICT', message)]);
   }
+  const deliveryCount = result.kind === 'stored' ? result.deliveries.length : result.deliveryCount;
+  return { event: eventRowOf(result.event), deliveryCount, duplicate: result.kind === 'duplicate', userErrors: [] };
 }
 
 function nothingStored(userErrors: UserErrorShape[]): EmitEventResult {
@@ -127,7 +119,7 @@ function emitInput({ projectId }: Caller, now: Date): z.ZodType<EmitInput> {
   return z
     .object({
       type: rule<string>(isEventType, 'INVALID_EVENT_TYPE', 'dotted lower-case words like config.deployed'),
-      data: z.unknown().superRefine(requireFittingData),
+      data: z.unknown().optional().superRefine(requireFittingData),
       idempotencyKey: rule<string | null>(
         (key) => key === null || isIdempotencyKey(key),
         'INVALID_IDEMPOTENCY_KEY',

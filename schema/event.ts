@@ -86,8 +86,8 @@ const EventFilter = builder.inputType('EventFilter', {
   }),
 });
 
-builder.queryFields((t) => ({
-  event: t.field({
+builder.queryField('event', (t) =>
+  t.field({
     type: Event,
     nullable: true,
     needs: 'VIEW_WEBHOOKS',
@@ -106,7 +106,10 @@ builder.queryFields((t) => ({
       return found;
     },
   }),
-  events: t.field({
+);
+
+builder.queryField('events', (t) =>
+  t.field({
     type: EventConnection,
     needs: 'VIEW_WEBHOOKS',
     description: 'The events of the project, newest first.',
@@ -128,7 +131,7 @@ builder.queryFields((t) => ({
         projectId: projectUuidOf(context),
         ...(types && eventTypeWhere(parseEventTypeFilters('filter.types', types))),
         ...(idempotencyKey && { idempotencyKey }),
-        ...createdWhere(since ?? null, until ?? null),
+        ...createdWhere(since, until),
       };
       return await loadConnection(
         args,
@@ -138,7 +141,7 @@ builder.queryFields((t) => ({
       );
     },
   }),
-}));
+);
 
 /** Bodies as text, since parsing and printing them again could change a byte; one statement for a whole page. */
 const bodyLoader = createContextCache(

@@ -1,5 +1,5 @@
-import { FeedError, type FeedItem, type FeedSubscription } from '../src/feed/feed.ts';
-import { apiError } from './errors.ts';
+import { FeedError, type FeedErrorCode, type FeedItem, type FeedSubscription } from '../src/feed/feed.ts';
+import { apiError, type ErrorCode } from './errors.ts';
 
 /** What a subscription's field resolves: a value, or the error that ends the subscription. */
 export type LiveItem<Value> = { kind: 'value'; value: Value } | { kind: 'error'; error: unknown };
@@ -56,13 +56,12 @@ export function valueOf<Value>(item: LiveItem<Value>): Value {
   return item.value;
 }
 
+const codeByFeedCode = {
+  CURSOR_EXPIRED: 'CURSOR_EXPIRED',
+  BAD_CURSOR: 'BAD_USER_INPUT',
+} as const satisfies Record<FeedErrorCode, ErrorCode>;
+
 /** The GraphQL error that a feed's error means to the caller; any other error is passed on as it is. */
 export function feedErrorOf(error: unknown): unknown {
-  if (!(error instanceof FeedError)) return error;
-  switch (error.code) {
-    case 'CURSOR_EXPIRED':
-      return apiError('CURSOR_EXPIRED', error.message);
-    case 'BAD_CURSOR':
-      return apiError('BAD_USER_INPUT', error.message);
-  }
+  return error instanceof FeedError ? apiError(codeByFeedCode[error.code], error.message) : error;
 }

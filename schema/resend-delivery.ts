@@ -1,5 +1,5 @@
 import { findId, type DeliveryId } from '../src/domain/ids.ts';
-import { resendDelivery } from '../src/store/resend-delivery.ts';
+import { resendDelivery, type ResendResult } from '../src/store/resend-delivery.ts';
 import { announce } from './announce.ts';
 import { builder } from './builder.ts';
 import { callerOf } from './caller.ts';
@@ -54,20 +54,18 @@ async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<R
     defaultMaxAttempts: settings.maxAttempts,
     claimLeaseMs: Math.max(claimLeaseMsMin, 3 * settings.attemptTimeoutMs),
   });
-  switch (result.kind) {
-    case 'resent':
-      await announceResent(context, result.delivery);
-      await context.enqueue([deliveryId]);
-      return { delivery: result.delivery, userErrors: [] };
-    case 'not-found':
-      return refused(notFoundError('delivery', deliveryId));
-    case 'in-flight':
-      return refused(userError(['id'], 'IN_FLIGHT', `An attempt of delivery "${deliveryId}" is being made right now.`));
-    case 'webhook-unavailable': {
-      const message = `The webhook of delivery "${deliveryId}" is ${result.status}.`;
-      return refused(userError(['id'], 'WEBHOOK_UNAVAILABLE', message));
-    }
+  if (result.kind !== 'resent') return refused(refusalOf(result, deliveryId));
+  await announceResent(context, result.delivery);
+  await context.enqueue([deliveryId]);
+  return { delivery: result.delivery, userErrors: [] };
+}
+
+function refusalOf(result: Exclude<ResendResult, { kind: 'resent' }>, deliveryId: DeliveryId): UserErrorShape {
+  if (result.kind === 'not-found') return notFoundError('delivery', deliveryId);
+  if (result.kind === 'in-flight') {
+    return userError(['id'], 'IN_FLIGHT', `An attempt of delivery "${deliveryId}" is being made right now.`);
   }
+  return userError(['id'], 'WEBHOOK_UNAVAILABLE', `The webhook of delivery "${deliveryId}" is ${result.status}.`);
 }
 
 async function announceResent(context: SchemaContext, delivery: DeliveryRow): Promise<void> {

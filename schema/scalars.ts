@@ -31,21 +31,11 @@ function parseInstant(value: unknown): Date {
 
 /** The value that a literal writes; `__proto__` becomes an ordinary key, as JSON.parse has it. */
 function jsonOf(node: ValueNode, variables: Record<string, unknown>): unknown {
-  switch (node.kind) {
-    case Kind.STRING:
-    case Kind.BOOLEAN:
-    case Kind.ENUM:
-      return node.value;
-    case Kind.INT:
-    case Kind.FLOAT:
-      return Number(node.value);
-    case Kind.NULL:
-      return null;
-    case Kind.VARIABLE:
-      return variables[node.name.value];
-    case Kind.LIST:
-      return node.values.map((item) => jsonOf(item, variables));
-    case Kind.OBJECT:
-      return Object.fromEntries(node.fields.map((field) => [field.name.value, jsonOf(field.value, variables)]));
+  if (node.kind === Kind.LIST) return node.values.map((item) => jsonOf(item, variables));
+  if (node.kind === Kind.OBJECT) {
+    return Object.fromEntries(node.fields.map((field) => [field.name.value, jsonOf(field.value, variables)]));
   }
+  if (node.kind === Kind.VARIABLE) return variables[node.name.value];
+  if (node.kind === Kind.NULL) return null;
+  return node.kind === Kind.INT || node.kind === Kind.FLOAT ? Number(node.value) : node.value;
 }

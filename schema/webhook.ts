@@ -103,39 +103,6 @@ export const Webhook = builder.prismaObject('Webhook', {
       description: 'Since when it stands there.',
       resolve: (webhook) => webhook.statusChangedAt,
     }),
-    headers: t.field({
-      type: [Header],
-      description: 'Headers that its requests carry besides our own. Values that are credentials are masked.',
-      resolve: (webhook, _args, context) => maskedWebhookHeaders(context.secretBox, webhook),
-    }),
-    signatureStyle: t.field({
-      type: SignatureStyle,
-      description: 'How its requests are signed.',
-      resolve: (webhook) => webhook.signatureStyle,
-    }),
-    maxAttempts: t.int({
-      nullable: true,
-      description: 'Attempts in all for each delivery; null takes the deployment’s default.',
-      resolve: (webhook) => webhook.maxAttempts,
-    }),
-    retrySchedule: t.intList({
-      nullable: true,
-      description: 'Waits in seconds after each failed attempt; null takes the deployment’s default.',
-      resolve: (webhook) => (webhook.retrySchedule.length === 0 ? null : webhook.retrySchedule),
-    }),
-    rateLimitPerSecond: t.int({
-      nullable: true,
-      description: 'Most requests per second; null is no limit.',
-      resolve: (webhook) => webhook.rateLimitPerSecond,
-    }),
-    secrets: t.relation('secrets', {
-      type: WebhookSecret,
-      description: 'The secrets that sign its requests now, newest first; several while a rotation overlaps.',
-      query: () => ({
-        where: { OR: [{ expiresAt: null }, { expiresAt: { gt: new Date() } }] },
-        orderBy: { id: 'desc' },
-      }),
-    }),
     createdAt: t.field({ type: 'DateTime', description: 'When it was made.', resolve: (webhook) => webhook.createdAt }),
     updatedAt: t.field({
       type: 'DateTime',
@@ -161,6 +128,43 @@ export const Webhook = builder.prismaObject('Webhook', {
   }),
 });
 
+// How it is sent to.
+builder.prismaObjectFields(Webhook, (t) => ({
+  headers: t.field({
+    type: [Header],
+    description: 'Headers that its requests carry besides our own. Values that are credentials are masked.',
+    resolve: (webhook, _args, context) => maskedWebhookHeaders(context.secretBox, webhook),
+  }),
+  signatureStyle: t.field({
+    type: SignatureStyle,
+    description: 'How its requests are signed.',
+    resolve: (webhook) => webhook.signatureStyle,
+  }),
+  maxAttempts: t.int({
+    nullable: true,
+    description: 'Attempts in all for each delivery; null takes the deployment’s default.',
+    resolve: (webhook) => webhook.maxAttempts,
+  }),
+  retrySchedule: t.intList({
+    nullable: true,
+    description: 'Waits in seconds after each failed attempt; null takes the deployment’s default.',
+    resolve: (webhook) => (webhook.retrySchedule.length === 0 ? null : webhook.retrySchedule),
+  }),
+  rateLimitPerSecond: t.int({
+    nullable: true,
+    description: 'Most requests per second; null is no limit.',
+    resolve: (webhook) => webhook.rateLimitPerSecond,
+  }),
+  secrets: t.relation('secrets', {
+    type: WebhookSecret,
+    description: 'The secrets that sign its requests now, newest first; several while a rotation overlaps.',
+    query: () => ({
+      where: { OR: [{ expiresAt: null }, { expiresAt: { gt: new Date() } }] },
+      orderBy: { id: 'desc' },
+    }),
+  }),
+}));
+
 /** Pages of webhooks. */
 export const WebhookConnection = builder.connectionObject(
   { type: Webhook, name: 'WebhookConnection', description: 'Webhooks, newest first.' },
@@ -175,8 +179,8 @@ const WebhookFilter = builder.inputType('WebhookFilter', {
   }),
 });
 
-builder.queryFields((t) => ({
-  webhook: t.field({
+builder.queryField('webhook', (t) =>
+  t.field({
     type: Webhook,
     nullable: true,
     needs: 'VIEW_WEBHOOKS',
@@ -195,7 +199,10 @@ builder.queryFields((t) => ({
       return found;
     },
   }),
-  webhooks: t.field({
+);
+
+builder.queryField('webhooks', (t) =>
+  t.field({
     type: WebhookConnection,
     needs: 'VIEW_WEBHOOKS',
     description: 'The webhooks of the project, newest first, deleted ones left out.',
@@ -226,7 +233,7 @@ builder.queryFields((t) => ({
       );
     },
   }),
-}));
+);
 
 function filtersOf(eventType: string): string[] {
   if (!isEventType(eventType)) throw badInput('filter.eventType', 'an event type like config.deployed', eventType);

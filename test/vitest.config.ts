@@ -5,6 +5,8 @@ const postgres = './test/support/setup-postgres.ts';
 
 export default defineConfig({
   root,
+  // As Node resolves: by `module` the tests would get a second graphql beside the one that the packages import.
+  resolve: { alias: [{ find: /^graphql$/, replacement: `${root}node_modules/graphql/index.js` }] },
   test: {
     // A desk has two cores; more files at once only make each other's limits tight.
     maxWorkers: 2,
