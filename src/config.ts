@@ -176,8 +176,8 @@ const settings = z.object({
   WORKER_JOB_CONCURRENCY: fixed('200', 'Jobs under way at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
   SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),
-  LOG_LEVEL: fixed(
-    'info',
+  LOG_LEVEL: open(
+    'warn; with DATABASE_URL info',
     'Least severe messages to log',
     text(`one of ${logLevels.join(', ')}`, (given) => (logLevels.includes(given) ? given : null)),
   ),
@@ -262,7 +262,7 @@ function configOf(given: z.output<typeof settings>): Config {
     jobConcurrency: given.WORKER_JOB_CONCURRENCY,
     sweepIntervalMs: given.SWEEP_INTERVAL * 1000,
     sweepGraceMs: given.SWEEP_GRACE * 1000,
-    logLevel: given.LOG_LEVEL,
+    logLevel: given.LOG_LEVEL ?? (embedded ? 'warn' : 'info'),
   };
 }
 

@@ -38,7 +38,7 @@ describe('without any setting', () => {
       jobConcurrency: 200,
       sweepIntervalMs: 5_000,
       sweepGraceMs: 10_000,
-      logLevel: 'info',
+      logLevel: 'warn',
     });
   });
 
@@ -48,7 +48,7 @@ describe('without any setting', () => {
 });
 
 describe('with DATABASE_URL', () => {
-  test('webhooks must be https and reach public addresses only', () => {
+  test('webhooks must be https and reach public addresses only, and more is logged', () => {
     expect(loadConfig(production)).toMatchObject({
       host: '0.0.0.0',
       requireHttps: true,
