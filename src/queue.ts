@@ -23,8 +23,6 @@ const singleAddsMax = 8;
 const defaultStopLimitMs = 15_000;
 const defaultLockMs = 30_000;
 const defaultReconcileMs = 10_000;
-/** A schedule whose next run is overdue by this much has lost its job. */
-const overdueMs = 30_000;
 /** Calls of `enqueue` that wait at most; a backend that hangs must not fill the memory. */
 const waitingCallsMax = 10_000;
 
@@ -159,7 +157,7 @@ export async function startDeliveryConsumer(
 /**
  * Starts the schedules on this host: each tick runs on one of the hosts that know it, and schedules no longer in the
  * list are removed for all. A run that throws is reported. A slow run delays later ticks rather than piling them up.
- * Every `reconcileMs` (default 10 s) schedules that the backend has lost are stored again.
+ * Every `reconcileMs` (default 10 s) schedules that the backend has lost, or whose run is overdue by as much, are stored again.
  * Disposing aborts the signal of running ones and closes.
  */
 export async function startSchedules(
@@ -174,7 +172,7 @@ export async function startSchedules(
 
   const reconcile = async (): Promise<void> => {
     try {
-      await within(reconcileMs, 'the queue', reconcileSchedules(queue, schedules));
+      await within(reconcileMs, 'the queue', reconcileSchedules(queue, schedules, reconcileMs));
     } catch (error) {
       onError(new Error('the schedules could not be looked after', { cause: error }));
     }
@@ -203,23 +201,26 @@ export async function startSchedules(
   return stack.move();
 }
 
-/** Makes the stored schedulers those of the list. One that is stored as wanted and not overdue is left alone. */
-async function reconcileSchedules(queue: JobQueue, schedules: readonly Schedule[]): Promise<void> {
+/**
+ * Makes the stored schedulers those of the list. One that is stored as wanted is left alone, unless its run is overdue:
+ * when a connection ends between taking a run and storing the next one, BullMQ does nothing until the lock has expired.
+ */
+async function reconcileSchedules(queue: JobQueue, schedules: readonly Schedule[], overdueMs: number): Promise<void> {
   const stored = await queue.getJobSchedulers(0, -1);
   for (const { key } of stored) {
     if (!schedules.some(({ name }) => name === key)) await queue.removeJobScheduler(key);
   }
   for (const schedule of schedules) {
     const current = stored.find(({ key }) => key === schedule.name);
-    if (current !== undefined && isAsWanted(current, schedule)) continue;
+    if (current !== undefined && isAsWanted(current, schedule) && (current.next ?? 0) > Date.now() - overdueMs)
+      continue;
     const repeat = 'cron' in schedule ? { pattern: schedule.cron, tz: 'UTC' } : { every: schedule.everyMs };
     await queue.upsertJobScheduler(schedule.name, repeat);
   }
 }
 
 function isAsWanted(stored: JobSchedulerJson, schedule: Schedule): boolean {
-  const sameTimes = 'cron' in schedule ? stored.pattern === schedule.cron : stored.every === schedule.everyMs;
-  return sameTimes && (stored.next ?? 0) > Date.now() - overdueMs;
+  return 'cron' in schedule ? stored.pattern === schedule.cron : stored.every === schedule.everyMs;
 }
 
 /** The backend's answer, or a rejection when it keeps a caller waiting. */
