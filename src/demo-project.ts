@@ -1,4 +1,4 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { permissions } from './domain/permissions.ts';
@@ -49,6 +49,7 @@ export async function ensureDemoProject(database: Database, dataFolder: string):
 export async function writeDemoFacts(dataFolder: string, facts: DemoFacts): Promise<void> {
   const target = demoPath(dataFolder);
   const { projectId, apiKey, graphqlUrl, websocketUrl } = facts;
+  await mkdir(dataFolder, { recursive: true, mode: 0o700 });
   await writeFile(`${target}.new`, `${JSON.stringify({ projectId, apiKey, graphqlUrl, websocketUrl }, null, 2)}\n`, {
     mode: 0o600,
   });

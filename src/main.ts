@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { ConfigError, loadConfig } from './config.ts';
 import { ensureDemoProject, writeDemoFacts } from './demo-project.ts';
 import { runDemo } from './demo/demo.ts';
+import { migrateQueue } from './queue-backend.ts';
 import { startService } from './service.ts';
 import { migrate } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
@@ -37,6 +38,7 @@ program
   .action(async () => {
     await using stack = await startStack(loadConfig(process.env));
     const applied = await migrate(stack.databaseUrl);
+    await migrateQueue(stack.queueConnection);
     print(applied.length === 0 ? 'The database is up to date.' : `Applied: ${applied.join(', ')}.`);
   });
 program

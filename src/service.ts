@@ -1,6 +1,7 @@
 import { startWorker } from '../worker/worker.ts';
 import { schema } from '../schema/index.ts';
 import { startGateway } from './gateway/gateway.ts';
+import { migrateQueue } from './queue-backend.ts';
 import { startDeliveryQueue } from './queue.ts';
 import { migrate } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
@@ -47,8 +48,11 @@ interface Parts {
  */
 export async function startService(config: Config, roles: Roles, logger: Logger): Promise<Service> {
   await using starting = new AsyncDisposableStack();
-  const stack = starting.use(await startStack(config));
-  if (roles.migrate) await migrate(stack.databaseUrl);
+  const stack = starting.use(await startStack(config, { onError: (error) => logger.warn({ err: error }, 'feed connection') }));
+  if (roles.migrate) {
+    await migrate(stack.databaseUrl);
+    await migrateQueue(stack.queueConnection);
+  }
   const database = starting.use(
     openDatabase(stack.databaseUrl, {
       // The emit statement must end well before sweep looks at what it stored.
@@ -79,6 +83,7 @@ async function startRoleWorker({ config, logger, stack, database, secretBox, que
       version: config.version,
       attemptTimeoutMs: config.attemptTimeoutMs,
       allowedCidrs: config.allowedCidrs,
+      requireHttps: config.requireHttps,
       retryScheduleSeconds: config.retryScheduleSeconds,
       inFlightMax: config.inFlightMax,
       jobConcurrency: config.jobConcurrency,

@@ -29,17 +29,15 @@ export function settledEntry(delivery: SettledDelivery, at: Date): FeedEntry {
   };
 }
 
+const changes = {
+  delivered: 'DELIVERED',
+  retry: 'RETRY_SCHEDULED',
+  failed: 'FAILED',
+} as const satisfies Record<DeliveryChange['decision']['kind'], FeedChange>;
+
 /** ATTEMPTED is an attempt that decided nothing: its claim was lost while it was under way. */
 function feedChange({ decision, recorded }: DeliveryChange): FeedChange {
-  if (!recorded.decided) return 'ATTEMPTED';
-  switch (decision.kind) {
-    case 'delivered':
-      return 'DELIVERED';
-    case 'retry':
-      return 'RETRY_SCHEDULED';
-    case 'failed':
-      return 'FAILED';
-  }
+  return recorded.decided ? changes[decision.kind] : 'ATTEMPTED';
 }
 
 function deliverySnapshot({ dispatch, decision, recorded }: DeliveryChange): DeliverySnapshot {

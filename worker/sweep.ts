@@ -21,9 +21,9 @@ export interface SweepDeps {
  */
 export async function sweep({ database, queue, settings }: SweepDeps, signal: AbortSignal): Promise<number> {
   await indexOpenDeliveries(database, settings, signal);
-  await releaseHeldDeliveries(database);
+  const released = await releaseHeldDeliveries(database);
   if (signal.aborted || (await queue.countReady()) > readyJobsMax) return 0;
-  const due = await listDue(database, settings.graceMs, enqueuedMax);
+  const due = [...released, ...(await listDue(database, settings.graceMs, enqueuedMax))];
   if (due.length > 0) await queue.enqueue(due);
   return due.length;
 }

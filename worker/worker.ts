@@ -24,6 +24,7 @@ export interface WorkerSettings {
   version: string;
   attemptTimeoutMs: number;
   allowedCidrs: readonly string[];
+  requireHttps: boolean;
   retryScheduleSeconds: readonly number[];
   inFlightMax: number;
   jobConcurrency: number;
@@ -114,6 +115,7 @@ function createDelivering(
     version: settings.version,
     attemptTimeoutMs: settings.attemptTimeoutMs,
     allowedCidrs: settings.allowedCidrs,
+    requireHttps: settings.requireHttps,
     onInternalError: (error) => logger.error({ err: error }, 'send'),
   });
   return {
