@@ -62,7 +62,9 @@ class RedisFeed implements Feed {
   readonly #append: (call: PublishCall) => Promise<Error | null>;
   #closed = false;
 
-  constructor(options: RedisFeedOptions, onError: (error: unknown) => void) {
+  constructor(options: RedisFeedOptions, report: (error: unknown) => void) {
+    // What fails because the feed is disposed is no trouble of its connections.
+    const onError = (error: unknown): void => (this.#closed ? undefined : report(error));
     const { url, keyPrefix = 'posthorn:feed', logLength = 10_000, ringSize = 1_000 } = options;
     const connection = connectionOptions(options.commandTimeoutMs ?? 2_000);
     this.#log = { keyPrefix, logLength, idleMs };
