@@ -1,0 +1,52 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { secretText, signatureHeaders } from '../../src/domain/signature.ts';
+
+const root = path.resolve(import.meta.dirname, '../..');
+
+/** Runs the README's receiver and gives where it listens. */
+async function startReadmeReceiver(secret: string): Promise<{ url: string } & AsyncDisposable> {
+  const readme = await readFile(path.join(root, 'README.md'), 'utf8');
+  const code = /^```js\n(.*?)^```$/ms.exec(readme)?.[1] ?? '';
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', code], {
+    cwd: root,
+    env: { PATH: process.env['PATH'], PORT: '0', WEBHOOK_SECRET: secret },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const closed = once(child, 'close');
+  const port = await new Promise<string>((resolve, reject) => {
+    let printed = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      printed += text;
+      const found = /listening on (\d+)\n/.exec(printed)?.[1];
+      if (found !== undefined) resolve(found);
+    });
+    child.once('close', (status) => reject(new Error(`the README's receiver ended with ${status}`)));
+  });
+  return {
+    url: `http://127.0.0.1:${port}`,
+    [Symbol.asyncDispose]: async () => {
+      child.kill();
+      await closed;
+    },
+  };
+}
+
+test("the README's receiver takes what Posthorn signs and refuses what was altered", async () => {
+  const secret = randomBytes(32);
+  await using receiver = await startReadmeReceiver(secretText(secret));
+  const body = JSON.stringify({ id: 'evt_1', type: 'config.deployed', data: { version: 1 } });
+  const timestampSeconds = Math.floor(Date.now() / 1000);
+  const headers = {
+    'webhook-id': 'evt_1',
+    'webhook-timestamp': String(timestampSeconds),
+    ...signatureHeaders('STANDARD_WEBHOOKS', { messageId: 'evt_1', timestampSeconds, body }, [secret], 'posthorn'),
+  };
+  const genuine = await fetch(receiver.url, { method: 'POST', headers, body });
+  const altered = await fetch(receiver.url, { method: 'POST', headers, body: body.replace('1', '2') });
+  expect([genuine.status, altered.status]).toEqual([204, 401]);
+});
