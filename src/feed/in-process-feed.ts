@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { cursorExpired, createEpoch, parseCursor, startPosition } from './cursor.ts';
 import type { FeedPosition } from './cursor.ts';
 import { FeedReader } from './feed-reader.ts';
@@ -43,6 +44,7 @@ class InProcessFeed implements Feed {
     this.#logs.set(projectId, log);
     log.topic.append(log.topic.head + 1, entries);
     this.#dropUnread();
+    await turn(); // without it a loop of publishes would leave the readers no turn until they fell out of the log
   }
 
   async subscribe(projectId: ProjectId, options: SubscribeOptions = {}): Promise<FeedSubscription> {
