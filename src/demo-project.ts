@@ -27,11 +27,23 @@ const demoFile = z.object({
   websocketUrl: z.url(),
 });
 
+const demoText = z
+  .string()
+  .transform((text, context) => {
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      context.addIssue({ code: 'custom', message: 'not JSON' });
+      return z.NEVER;
+    }
+  })
+  .pipe(demoFile);
+
 /** The facts that `demo.json` holds, or null when there is none that can be read. */
 export async function findDemoFacts(dataFolder: string): Promise<DemoFacts | null> {
   const text = await readFile(demoPath(dataFolder), 'utf8').catch(() => null);
   if (text === null) return null;
-  const parsed = demoFile.safeParse(JSON.parse(text));
+  const parsed = demoText.safeParse(text);
   return parsed.success ? parsed.data : null;
 }
 

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
-import { pino } from 'pino';
 import { ConfigError, loadConfig } from './config.ts';
 import { ensureDemoProject, writeDemoFacts } from './demo-project.ts';
 import { runDemo } from './demo/demo.ts';
+import { createLogger } from './logger.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startService } from './service.ts';
 import { migrate } from './stack/migrate.ts';
@@ -56,7 +56,7 @@ try {
 /** Runs the roles until a signal asks to stop. */
 async function serve(roles: Roles, ready: (config: Config, service: Service) => Promise<void>): Promise<void> {
   const config = loadConfig(process.env);
-  const logger = pino({ level: config.logLevel });
+  const logger = createLogger(config.logLevel);
   const stopSignal = untilStopSignal();
   await using service = await startService(config, roles, logger);
   await ready(config, service);
