@@ -79,7 +79,8 @@ export function eventTypeWhere(filters: readonly string[]): Prisma.EventWhereInp
   if (filters.includes('*')) return {};
   return {
     OR: filters.map((filter) => ({
-      type: filter.endsWith('.*') ? { startsWith: filter.slice(0, -1) } : filter,
+      // Prisma makes LIKE of it and leaves `_`, which stands for any character there, as it is.
+      type: filter.endsWith('.*') ? { startsWith: filter.slice(0, -1).replaceAll('_', String.raw`\_`) } : filter,
     })),
   };
 }

@@ -1,0 +1,480 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { FeedEntry, FeedSubscription } from '../../src/feed/feed.ts';
+import { type DeliveryId, parseId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
+import { findApiKey } from '../../src/store/api-keys.ts';
+import { newId } from '../../src/store/new-id.ts';
+import { type Answer, openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
+import { addDeliveries, addWebhook } from '../support/store-fixture.ts';
+
+let fixture: SchemaFixture;
+let feed: FeedSubscription;
+beforeAll(async () => {
+  fixture = await openSchemaFixture();
+});
+afterAll(async () => await fixture[Symbol.asyncDispose]());
+beforeEach(async () => {
+  fixture.enqueued.length = 0;
+  fixture.warnings.length = 0;
+  await feed?.return?.();
+  feed = await fixture.feed.subscribe(fixture.projectId);
+});
+
+async function nextEntry(): Promise<FeedEntry> {
+  const item = await feed.next();
+  if (item.done === true) throw new Error('the feed ended');
+  return item.value.entry;
+}
+
+function clean({ data, errors }: Answer, field: string) {
+  expect(errors).toEqual([]);
+  expect(data[field].userErrors).toEqual([]);
+  return data[field];
+}
+
+const create = `mutation ($input: CreateWebhookInput!) { createWebhook(input: $input) {
+  webhook { id name url eventTypes status headers { name value } signatureStyle maxAttempts retrySchedule rateLimitPerSecond description secrets { hint } }
+  secret userErrors { field message code }
+} }`;
+
+const update = `mutation ($input: UpdateWebhookInput!) { updateWebhook(input: $input) {
+  webhook { id name url headers { name value } retrySchedule maxAttempts description } userErrors { field message code }
+} }`;
+
+describe('createWebhook', () => {
+  test('makes a webhook with defaults and shows its secret once', async () => {
+    const answer = await fixture.run(create, { input: { name: 'Plain', url: 'https://example.com/hook' } });
+    const { webhook, secret } = clean(answer, 'createWebhook');
+    expect(webhook).toMatchObject({
+      name: 'Plain',
+      url: 'https://example.com/hook',
+      eventTypes: ['*'],
+      status: 'ACTIVE',
+      headers: [],
+      signatureStyle: 'STANDARD_WEBHOOKS',
+      maxAttempts: null,
+      retrySchedule: null,
+    });
+    expect(secret).toMatch(/^whsec_/);
+    expect(webhook.secrets).toEqual([{ hint: secret.slice(-4) }]);
+  });
+
+  test('takes everything that can be said, and masks credentials', async () => {
+    const input = {
+      name: 'Full',
+      url: 'https://example.com',
+      eventTypes: ['config.*', 'invoice.paid'],
+      description: 'All of it',
+      headers: [
+        { name: 'Authorization', value: 'Bearer 1234567890' },
+        { name: 'X-Region', value: 'eu' },
+      ],
+      signatureStyle: 'TIMESTAMPED_HEX',
+      maxAttempts: 3,
+      retrySchedule: [1, 2],
+      rateLimitPerSecond: 10,
+    };
+    const { webhook } = clean(await fixture.run(create, { input }), 'createWebhook');
+    expect(webhook).toMatchObject({
+      ...input,
+      url: 'https://example.com/',
+      headers: [
+        { name: 'Authorization', value: '••••7890' },
+        { name: 'X-Region', value: 'eu' },
+      ],
+    });
+  });
+
+  const good = { name: 'Plain', url: 'https://example.com/hook' };
+  test.each([
+    [{ name: '' }, ['name'], 'INVALID_NAME', '""'],
+    [{ name: 'x'.repeat(101) }, ['name'], 'INVALID_NAME', 'xxx'],
+    [{ name: 'a\0b' }, ['name'], 'INVALID_NAME', 'a\\u0000b'],
+    [{ url: 'ftp://example.com' }, ['url'], 'INVALID_URL', 'ftp://example.com'],
+    [{ url: 'http://example.com' }, ['url'], 'HTTPS_REQUIRED', 'http://example.com'],
+    [{ url: 'https://127.0.0.1/' }, ['url'], 'BLOCKED_ADDRESS', '127.0.0.1'],
+    [{ url: 'https://[::ffff:10.0.0.1]/' }, ['url'], 'BLOCKED_ADDRESS', '10.0.0.1'],
+    [{ eventTypes: [] }, ['eventTypes'], 'INVALID_EVENT_TYPES', '[]'],
+    [{ eventTypes: ['ok', 'Not Ok'] }, ['eventTypes', '1'], 'INVALID_EVENT_TYPE', '"Not Ok"'],
+    [{ eventTypes: Array.from({ length: 51 }, () => 'a') }, ['eventTypes'], 'INVALID_EVENT_TYPES', '1 to 50'],
+    [{ description: 'x'.repeat(1001) }, ['description'], 'INVALID_DESCRIPTION', '1,000'],
+    [
+      { headers: [{ name: 'Content-Type', value: 'x' }] },
+      ['headers', '0', 'name'],
+      'INVALID_HEADER_NAME',
+      'Content-Type',
+    ],
+    [{ headers: [{ name: 'Webhook-Id', value: 'x' }] }, ['headers', '0', 'name'], 'INVALID_HEADER_NAME', 'Webhook-Id'],
+    [
+      { headers: [{ name: 'X-Posthorn-A', value: 'x' }] },
+      ['headers', '0', 'name'],
+      'INVALID_HEADER_NAME',
+      'X-Posthorn',
+    ],
+    [{ headers: [{ name: 'a b', value: 'x' }] }, ['headers', '0', 'name'], 'INVALID_HEADER_NAME', '"a b"'],
+    [{ headers: [{ name: 'a', value: 'x\r\nb: c' }] }, ['headers', '0'], 'INVALID_HEADER_VALUE', 'printable'],
+    [{ headers: [{ name: 'a', value: '••••' }] }, ['headers', '0'], 'INVALID_HEADER_VALUE', '••••'],
+    [{ headers: [{ name: 'a', value: 'x'.repeat(1025) }] }, ['headers', '0'], 'INVALID_HEADER_VALUE', '1024'],
+    [
+      {
+        headers: [
+          { name: 'A', value: '1' },
+          { name: 'a', value: '2' },
+        ],
+      },
+      ['headers'],
+      'DUPLICATE_HEADER',
+      'different names',
+    ],
+    [
+      { headers: Array.from({ length: 21 }, (_, index) => ({ name: `h${index}`, value: '' })) },
+      ['headers'],
+      'TOO_MANY_HEADERS',
+      '20',
+    ],
+    [{ maxAttempts: 0 }, ['maxAttempts'], 'INVALID_MAX_ATTEMPTS', 'not 0'],
+    [{ maxAttempts: 51 }, ['maxAttempts'], 'INVALID_MAX_ATTEMPTS', 'not 51'],
+    [{ retrySchedule: [-1] }, ['retrySchedule'], 'INVALID_RETRY_SCHEDULE', '[-1]'],
+    [{ rateLimitPerSecond: 10_001 }, ['rateLimitPerSecond'], 'INVALID_RATE_LIMIT', '10001'],
+  ])('refuses %j, naming the field and its value', async (wrong, path, code, value) => {
+    const { data, errors } = await fixture.run(create, { input: { ...good, ...wrong } });
+    expect(errors).toEqual([]);
+    expect(data.createWebhook).toMatchObject({ webhook: null, secret: null });
+    expect(data.createWebhook.userErrors).toHaveLength(1);
+    const [userError] = data.createWebhook.userErrors;
+    expect(userError).toMatchObject({ field: ['input', ...path], code });
+    expect(userError.message).toContain(value);
+    expect(userError.message).toContain(path.join('.'));
+  });
+
+  test('says everything that is wrong at once', async () => {
+    const { data } = await fixture.run(create, { input: { name: '', url: 'nonsense', maxAttempts: 99 } });
+    const codes = data.createWebhook.userErrors.map((error: { code: string }) => error.code);
+    expect(codes.sort()).toEqual(['INVALID_MAX_ATTEMPTS', 'INVALID_NAME', 'INVALID_URL']);
+  });
+});
+
+describe('updateWebhook', () => {
+  test('changes what is given, clears what is null, and keeps the rest', async () => {
+    const id = await addWebhook(fixture, { description: 'Old', maxAttempts: 3, retrySchedule: [5] });
+    const input = { id, name: 'New', description: null, retrySchedule: null };
+    const { webhook } = clean(await fixture.run(update, { input }), 'updateWebhook');
+    expect(webhook).toMatchObject({ name: 'New', description: null, retrySchedule: null, maxAttempts: 3 });
+  });
+
+  test('keeps a masked header value that comes back as it was shown', async () => {
+    const id = await addWebhook(fixture, { headers: [{ name: 'authorization', value: 'Bearer 1234567890' }] });
+    const headers = [
+      { name: 'authorization', value: '••••7890' },
+      { name: 'x-new', value: '1' },
+    ];
+    const { webhook } = clean(await fixture.run(update, { input: { id, headers } }), 'updateWebhook');
+    expect(webhook.headers).toEqual(headers);
+    const wrong = await fixture.run(update, { input: { id, headers: [{ name: 'authorization', value: '••••0000' }] } });
+    expect(wrong.data.updateWebhook.userErrors).toMatchObject([{ code: 'INVALID_HEADER_VALUE' }]);
+  });
+
+  test.each([['name'], ['url'], ['eventTypes'], ['signatureStyle']])('refuses to clear %s', async (field) => {
+    const id = await addWebhook(fixture);
+    const { data, errors } = await fixture.run(update, { input: { id, [field]: null } });
+    expect(errors).toEqual([]);
+    expect(data.updateWebhook.userErrors).toMatchObject([{ field: ['input', field] }]);
+    expect(data.updateWebhook.userErrors[0].message).toContain('null');
+  });
+});
+
+function change(field: string): string {
+  return `mutation ($id: ID!) { ${field}(input: { id: $id }) { webhook { id status } userErrors { code } } }`;
+}
+
+describe('the status of a webhook', () => {
+  test('is changed by pausing and resuming, which the feed shows, and resuming sends what waited', async () => {
+    const id = await addWebhook(fixture);
+    const [held] = await addDeliveries(fixture, id, 1, { held: true });
+    expect(clean(await fixture.run(change('pauseWebhook'), { id }), 'pauseWebhook').webhook.status).toBe('PAUSED');
+    expect(await nextEntry()).toMatchObject({ change: 'WEBHOOK_STATUS_CHANGED', webhookId: id, delivery: null });
+    expect(clean(await fixture.run(change('resumeWebhook'), { id }), 'resumeWebhook').webhook.status).toBe('ACTIVE');
+    expect(await nextEntry()).toMatchObject({ change: 'WEBHOOK_STATUS_CHANGED', webhookId: id });
+    expect(fixture.enqueued).toEqual([held]);
+  });
+
+  test('ends with deletion, which cancels what waits and shows it in the feed', async () => {
+    const id = await addWebhook(fixture);
+    const [waiting] = await addDeliveries(fixture, id, 1, { status: 'RETRYING', dueAt: new Date() });
+    clean(await fixture.run(change('deleteWebhook'), { id }), 'deleteWebhook');
+    expect(await nextEntry()).toMatchObject({
+      change: 'CANCELLED',
+      eventType: 'config.deployed',
+      delivery: { id: waiting, status: 'CANCELLED', failureReason: 'WEBHOOK_DELETED' },
+    });
+    expect(await nextEntry()).toMatchObject({ change: 'WEBHOOK_STATUS_CHANGED', webhookId: id });
+    const again = await fixture.run(change('deleteWebhook'), { id });
+    expect(again.data.deleteWebhook.userErrors).toEqual([{ code: 'NOT_FOUND' }]);
+  });
+});
+
+describe('rotateWebhookSecret', () => {
+  const rotate = `mutation ($input: RotateWebhookSecretInput!) { rotateWebhookSecret(input: $input) {
+    webhook { secrets { hint expiresAt } } secret userErrors { field message code }
+  } }`;
+
+  test('shows the new secret once and lets the old one sign for a day', async () => {
+    const id = await addWebhook(fixture);
+    const { webhook, secret } = clean(await fixture.run(rotate, { input: { id } }), 'rotateWebhookSecret');
+    expect(webhook.secrets).toHaveLength(2);
+    expect(webhook.secrets[0]).toEqual({ hint: secret.slice(-4), expiresAt: null });
+    const leftMs = Date.parse(webhook.secrets[1].expiresAt) - Date.now();
+    expect(leftMs).toBeGreaterThan(86_000_000);
+    expect(leftMs).toBeLessThanOrEqual(86_400_000);
+  });
+
+  test('without overlap leaves only the new secret', async () => {
+    const id = await addWebhook(fixture);
+    const answer = await fixture.run(rotate, { input: { id, overlapSeconds: 0 } });
+    expect(clean(answer, 'rotateWebhookSecret').webhook.secrets).toHaveLength(1);
+  });
+
+  test.each([[-1], [604_801]])('refuses an overlap of %d s', async (overlapSeconds) => {
+    const id = await addWebhook(fixture);
+    const { data } = await fixture.run(rotate, { input: { id, overlapSeconds } });
+    expect(data.rotateWebhookSecret).toMatchObject({
+      secret: null,
+      userErrors: [{ field: ['input', 'overlapSeconds'], code: 'INVALID_OVERLAP' }],
+    });
+    expect(data.rotateWebhookSecret.userErrors[0].message).toContain(String(overlapSeconds));
+  });
+});
+
+describe('emitEvent', () => {
+  const emit = `mutation ($input: EmitEventInput!) { emitEvent(input: $input) {
+    event { id type data body occurredAt deliveries { nodes { id status nextAttemptAt } } }
+    deliveryCount duplicate userErrors { field message code }
+  } }`;
+  let webhookId: WebhookId;
+  beforeAll(async () => {
+    webhookId = await addWebhook(fixture, { eventTypes: ['emitted.*'] });
+  });
+
+  async function deliveriesOfOurs(event: { id: string }): Promise<string[]> {
+    const where = { eventId: uuidOf(parseId('event', event.id)), webhookId: uuidOf(webhookId) };
+    const rows = await fixture.db.prisma.delivery.findMany({ where });
+    return rows.map((row) => row.id);
+  }
+
+  test('stores the event, enqueues what is due and tells the feed', async () => {
+    const data = { b: 1, a: [null, 'ü'] };
+    const result = clean(await fixture.run(emit, { input: { type: 'emitted.now', data } }), 'emitEvent');
+    expect(result).toMatchObject({ duplicate: false, event: { type: 'emitted.now', data } });
+    expect(JSON.parse(result.event.body)).toMatchObject({ id: result.event.id, projectId: fixture.projectId, data });
+    expect(result.deliveryCount).toBe(result.event.deliveries.nodes.length);
+    expect(await deliveriesOfOurs(result.event)).toHaveLength(1);
+    expect([...fixture.enqueued].sort()).toEqual(
+      result.event.deliveries.nodes.map((node: { id: string }) => node.id).sort(),
+    );
+    expect(await nextEntry()).toMatchObject({
+      change: 'CREATED',
+      eventType: 'emitted.now',
+      delivery: { status: 'PENDING' },
+    });
+  });
+
+  test('leaves what is due later to its time', async () => {
+    const deliverAt = new Date(Date.now() + 3_600_000).toISOString();
+    const result = clean(await fixture.run(emit, { input: { type: 'emitted.later', deliverAt } }), 'emitEvent');
+    expect(fixture.enqueued).toEqual([]);
+    expect(result.event.deliveries.nodes[0]).toMatchObject({ status: 'PENDING', nextAttemptAt: deliverAt });
+  });
+
+  test('knows a repetition by its idempotency key, and refuses another event under it', async () => {
+    const input = { type: 'emitted.once', data: { a: 1 }, idempotencyKey: 'once' };
+    const first = clean(await fixture.run(emit, { input }), 'emitEvent');
+    fixture.enqueued.length = 0;
+    const second = clean(await fixture.run(emit, { input }), 'emitEvent');
+    expect(second).toMatchObject({
+      duplicate: true,
+      deliveryCount: first.deliveryCount,
+      event: { id: first.event.id },
+    });
+    expect(fixture.enqueued).toEqual([]);
+    const other = await fixture.run(emit, { input: { ...input, data: { a: 2 } } });
+    expect(other.data.emitEvent).toMatchObject({
+      event: null,
+      userErrors: [{ field: ['input', 'idempotencyKey'], code: 'IDEMPOTENCY_CONFLICT' }],
+    });
+    expect(other.data.emitEvent.userErrors[0].message).toContain('"once"');
+  });
+
+  test('succeeds when the feed cannot be reached, and says so to the operator', async () => {
+    const context = fixture.contextOf(fixture.projectId);
+    const broken = { ...fixture.feed, publish: async () => await Promise.reject(new Error('no feed')) };
+    const answer = await fixture.run(emit, { input: { type: 'emitted.alone' } }, { ...context, feed: broken });
+    expect(clean(answer, 'emitEvent').event.type).toBe('emitted.alone');
+    expect(fixture.enqueued).not.toEqual([]);
+    expect(fixture.warnings).toEqual(['changes were not published to the feed']);
+  });
+
+  test.each([
+    [{ type: 'Not Ok' }, 'type', 'INVALID_EVENT_TYPE', '"Not Ok"'],
+    [{ idempotencyKey: '' }, 'idempotencyKey', 'INVALID_IDEMPOTENCY_KEY', '""'],
+    [{ idempotencyKey: 'x\0' }, 'idempotencyKey', 'INVALID_IDEMPOTENCY_KEY', 'u0000'],
+    [{ data: 'x'.repeat(262_144) }, 'data', 'DATA_TOO_LARGE', '262146'],
+    [{ deliverAt: '2999-01-01T00:00:00Z' }, 'deliverAt', 'INVALID_DELIVER_AT', '2999'],
+  ])('refuses %j', async (wrong, field, code, value) => {
+    const { data, errors } = await fixture.run(emit, { input: { type: 'emitted.now', ...wrong } });
+    expect(errors).toEqual([]);
+    expect(data.emitEvent).toMatchObject({ event: null, userErrors: [{ field: ['input', field], code }] });
+    expect(data.emitEvent.userErrors[0].message).toContain(value);
+  });
+});
+
+describe('resendDelivery', () => {
+  const resend = `mutation ($id: ID!) { resendDelivery(input: { id: $id }) {
+    delivery { id status attemptCount maxAttempts failureReason } userErrors { field code }
+  } }`;
+
+  test('sends a failed delivery again, and the feed shows it', async () => {
+    const webhookId = await addWebhook(fixture);
+    const columns = { status: 'FAILED' as const, attemptCount: 6, failureReason: 'EXHAUSTED', finishedAt: new Date() };
+    const [id] = await addDeliveries(fixture, webhookId, 1, columns);
+    const { delivery } = clean(await fixture.run(resend, { id }), 'resendDelivery');
+    expect(delivery).toEqual({ id, status: 'PENDING', attemptCount: 6, maxAttempts: 12, failureReason: null });
+    expect(fixture.enqueued).toEqual([id]);
+    expect(await nextEntry()).toMatchObject({ change: 'RESENT', eventType: 'config.deployed', delivery: { id } });
+  });
+
+  test('is refused while an attempt is being made, and for a webhook that is gone', async () => {
+    const webhookId = await addWebhook(fixture);
+    const [inFlight] = await addDeliveries(fixture, webhookId, 1, { status: 'DELIVERING', claimedAt: new Date() });
+    const busy = await fixture.run(resend, { id: inFlight });
+    expect(busy.data.resendDelivery.userErrors).toEqual([{ field: ['input', 'id'], code: 'IN_FLIGHT' }]);
+    const [failed] = await addDeliveries(fixture, webhookId, 1, { status: 'FAILED' });
+    await fixture.db.prisma.webhook.update({ where: { id: uuidOf(webhookId) }, data: { status: 'DISABLED' } });
+    const gone = await fixture.run(resend, { id: failed });
+    expect(gone.data.resendDelivery.userErrors).toEqual([{ field: ['input', 'id'], code: 'WEBHOOK_UNAVAILABLE' }]);
+    expect(fixture.enqueued).toEqual([]);
+  });
+});
+
+/** A worker that answers every delivery it is told of, through the feed. */
+function answering(entryOf: (id: DeliveryId) => FeedEntry) {
+  const context = fixture.contextOf(fixture.projectId);
+  return {
+    ...context,
+    enqueue: async (ids: readonly DeliveryId[]) => await fixture.feed.publish(fixture.projectId, ids.map(entryOf)),
+  };
+}
+
+describe('testWebhook', () => {
+  const testIt = `mutation ($input: TestWebhookInput!) { testWebhook(input: $input) {
+    delivery { id status event { type data } webhook { id } } attempt { number outcome responseStatus } userErrors { field message code }
+  } }`;
+
+  test('sends an event to that webhook only and waits for the answer', async () => {
+    const webhookId = await addWebhook(fixture, { eventTypes: ['never.matches'] });
+    const now = new Date().toISOString();
+    const context = answering((id) => ({
+      change: 'DELIVERED',
+      at: now,
+      webhookId,
+      eventType: 'posthorn.test',
+      delivery: {
+        id,
+        eventId: newId('event'),
+        webhookId,
+        status: 'DELIVERED',
+        attemptCount: 1,
+        maxAttempts: 1,
+        roundStart: 0,
+        trigger: 'TEST',
+        dueAt: null,
+        failureReason: null,
+        createdAt: now,
+        finishedAt: now,
+      },
+      attempt: {
+        id: newId('attempt'),
+        number: 1,
+        outcome: 'SUCCEEDED',
+        trigger: 'TEST',
+        startedAt: now,
+        durationMs: 3,
+        dnsMs: null,
+        connectMs: 1,
+        tlsMs: null,
+        firstByteMs: 2,
+        responseStatus: 204,
+        errorCode: null,
+        errorMessage: null,
+      },
+    }));
+    const result = clean(await fixture.run(testIt, { input: { id: webhookId } }, context), 'testWebhook');
+    expect(result.attempt).toEqual({ number: 1, outcome: 'SUCCEEDED', responseStatus: 204 });
+    expect(result.delivery).toMatchObject({
+      status: 'DELIVERED',
+      event: { type: 'posthorn.test', data: { test: true, webhookId } },
+      webhook: { id: webhookId },
+    });
+  });
+
+  test('says that the answer is pending when none comes in time', async () => {
+    const webhookId = await addWebhook(fixture);
+    const context = fixture.contextOf(fixture.projectId);
+    const settings = { ...context.settings, attemptTimeoutMs: -4_900 };
+    const answer = await fixture.run(
+      testIt,
+      { input: { id: webhookId, eventType: 'my.own_test' } },
+      { ...context, settings },
+    );
+    expect(answer.errors).toEqual([]);
+    expect(answer.data.testWebhook).toMatchObject({
+      delivery: { status: 'PENDING', event: { type: 'my.own_test' } },
+      attempt: null,
+      userErrors: [{ code: 'TEST_PENDING' }],
+    });
+  });
+
+  test('refuses what is no event type', async () => {
+    const id = await addWebhook(fixture);
+    const { data } = await fixture.run(testIt, { input: { id, eventType: '*' } });
+    expect(data.testWebhook.userErrors).toMatchObject([{ field: ['input', 'eventType'], code: 'INVALID_EVENT_TYPE' }]);
+  });
+});
+
+describe('createApiKey', () => {
+  const createKey = `mutation ($input: CreateApiKeyInput!) { createApiKey(input: $input) {
+    apiKey { id name prefix permissions expiresAt } key userErrors { field message code }
+  } }`;
+
+  test('makes a key that works, and shows it once', async () => {
+    const input = { name: 'CI', permissions: ['EMIT_EVENTS'], expiresAt: '2999-01-01T00:00:00.000Z' };
+    const { apiKey, key } = clean(await fixture.run(createKey, { input }), 'createApiKey');
+    expect(apiKey).toMatchObject({ ...input, prefix: key.slice(0, apiKey.prefix.length) });
+    expect(await findApiKey(fixture.db, key)).toMatchObject({
+      apiKeyId: apiKey.id,
+      projectId: fixture.projectId,
+      permissions: new Set(['EMIT_EVENTS']),
+    });
+  });
+
+  test('never grants what the asking key does not have', async () => {
+    const input = { name: 'More', permissions: ['MANAGE_WEBHOOKS', 'EMIT_EVENTS'] };
+    const context = fixture.contextOf(fixture.projectId, ['MANAGE_WEBHOOKS']);
+    const { data } = await fixture.run(createKey, { input }, context);
+    expect(data.createApiKey).toMatchObject({
+      apiKey: null,
+      key: null,
+      userErrors: [{ field: ['input', 'permissions', '1'], code: 'PERMISSION_NOT_HELD' }],
+    });
+    expect(data.createApiKey.userErrors[0].message).toContain('EMIT_EVENTS');
+  });
+
+  test.each([
+    [{ name: ' ' }, 'name', 'INVALID_NAME'],
+    [{ permissions: [] }, 'permissions', 'INVALID_PERMISSIONS'],
+    [{ expiresAt: '2020-01-01T00:00:00Z' }, 'expiresAt', 'INVALID_EXPIRES_AT'],
+  ])('refuses %j', async (wrong, field, code) => {
+    const input = { name: 'CI', permissions: ['EMIT_EVENTS'], ...wrong };
+    const { data, errors } = await fixture.run(createKey, { input });
+    expect(errors).toEqual([]);
+    expect(data.createApiKey).toMatchObject({ key: null, userErrors: [{ field: ['input', field], code }] });
+  });
+});
