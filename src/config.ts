@@ -242,10 +242,9 @@ function crossCheck(given: Readonly<Record<string, string | undefined>>): string
 }
 
 function configOf(given: z.output<typeof settings>): Config {
-  const embedded = given.DATABASE_URL === undefined;
   return {
     version,
-    host: given.HOST ?? (embedded ? '127.0.0.1' : '0.0.0.0'),
+    ...settingsByStack(given),
     port: given.PORT,
     dataFolder: given.POSTHORN_DATA,
     databaseUrl: given.DATABASE_URL ?? null,
@@ -256,13 +255,26 @@ function configOf(given: z.output<typeof settings>): Config {
     attemptTimeoutMs: given.WEBHOOK_TIMEOUT * 1000,
     maxAttempts: given.WEBHOOK_MAX_RETRIES,
     retryScheduleSeconds: given.WEBHOOK_RETRY_SCHEDULE,
-    requireHttps: given.WEBHOOK_REQUIRE_HTTPS ?? !embedded,
-    allowedCidrs: given.WEBHOOK_ALLOWED_CIDRS ?? (embedded ? ['127.0.0.0/8', '::1/128'] : []),
     inFlightMax: given.WEBHOOK_IN_FLIGHT_MAX,
     jobConcurrency: given.WORKER_JOB_CONCURRENCY,
     sweepIntervalMs: given.SWEEP_INTERVAL * 1000,
     sweepGraceMs: given.SWEEP_GRACE * 1000,
-    logLevel: given.LOG_LEVEL ?? (embedded ? 'warn' : 'info'),
+  };
+}
+
+/** Settings whose default differs: the embedded stack is for trying out on one machine, the other is a service. */
+function settingsByStack(
+  given: z.output<typeof settings>,
+): Pick<Config, 'host' | 'requireHttps' | 'allowedCidrs' | 'logLevel'> {
+  const defaults =
+    given.DATABASE_URL === undefined
+      ? { host: '127.0.0.1', requireHttps: false, allowedCidrs: ['127.0.0.0/8', '::1/128'], logLevel: 'warn' }
+      : { host: '0.0.0.0', requireHttps: true, allowedCidrs: [], logLevel: 'info' };
+  return {
+    host: given.HOST ?? defaults.host,
+    requireHttps: given.WEBHOOK_REQUIRE_HTTPS ?? defaults.requireHttps,
+    allowedCidrs: given.WEBHOOK_ALLOWED_CIDRS ?? defaults.allowedCidrs,
+    logLevel: given.LOG_LEVEL ?? defaults.logLevel,
   };
 }
 

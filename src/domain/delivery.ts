@@ -1,4 +1,4 @@
-import type { AttemptId, DeliveryId, EventId, ProjectId, WebhookId } from './ids.ts';
+import type { DeliveryId, EventId, ProjectId, WebhookId } from './ids.ts';
 import type { SignatureStyle } from './signature.ts';
 import { retryDelayMs } from './retry-schedule.ts';
 
@@ -99,14 +99,6 @@ export type Decision =
   | { kind: 'delivered' }
   | { kind: 'retry'; delayMs: number }
   | { kind: 'failed'; reason: FailureReason; disableWebhook: boolean };
-
-/** An attempt as it is stored. */
-export interface AttemptRecord {
-  id: AttemptId;
-  dispatch: Dispatch;
-  result: SendResult;
-  decision: Decision;
-}
 
 /** Says everything that follows from an attempt's result. `random` in [0, 1) jitters the wait before a retry. */
 export function decide(dispatch: Dispatch, result: SendResult, random: number): Decision {

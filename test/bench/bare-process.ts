@@ -16,7 +16,13 @@ const secret = Buffer.alloc(32, 1);
 
 for (let first = 0; first < count; first += 1000) {
   const size = Math.min(1000, count - first);
-  await queue.addBulk(Array.from({ length: size }, (_, index) => ({ name: 'd', data: { id: `d${first + index}` }, opts: { removeOnComplete: true } })));
+  await queue.addBulk(
+    Array.from({ length: size }, (_, index) => ({
+      name: 'd',
+      data: { id: `d${first + index}` },
+      opts: { removeOnComplete: true },
+    })),
+  );
 }
 process.send?.({ kind: 'ready' });
 process.once('message', () => {

@@ -33,14 +33,27 @@ const redis = stack.use(await startTestRedis());
 print({ bench: 'machine', cores: cpus().length, cpu: cpus()[0]?.model, node: process.version, count });
 for (let repeat = 1; repeat <= Number(values.repeats); repeat += 1) {
   const bare = await drainBare(redis.url, count);
-  print({ bench: 'deliver', repeat, system: 'bare BullMQ + undici, no database', perSecond: Math.round(bare), ratio: 1 });
+  print({
+    bench: 'deliver',
+    repeat,
+    system: 'bare BullMQ + undici, no database',
+    perSecond: Math.round(bare),
+    ratio: 1,
+  });
   for (const [system, redisUrl] of [
     ['Posthorn on Redis', redis.url],
     ['Posthorn embedded', null],
   ] as const) {
     const drained = await drainPosthorn(postgres.url, redisUrl, count);
     const { deliveriesPerSecond, ...facts } = drained;
-    print({ bench: 'deliver', repeat, system, perSecond: Math.round(deliveriesPerSecond), ratio: round(deliveriesPerSecond / bare), ...facts });
+    print({
+      bench: 'deliver',
+      repeat,
+      system,
+      perSecond: Math.round(deliveriesPerSecond),
+      ratio: round(deliveriesPerSecond / bare),
+      ...facts,
+    });
   }
 }
 const rate = Number(values.rate);

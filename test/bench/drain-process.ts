@@ -56,14 +56,16 @@ await createWebhook(database, secretBox, projectId, {
 const emitEvent = createEmitter(database, { maxAttempts: 6 });
 const emitStartedAt = performance.now();
 for (let first = 0; first < count; first += 500) {
-  const results = await Promise.all(
-    Array.from({ length: Math.min(500, count - first) }, async () => await emitOne()),
+  const results = await Promise.all(Array.from({ length: Math.min(500, count - first) }, async () => await emitOne()));
+  await queue.enqueue(
+    results.flatMap((result) => (result.kind === 'stored' ? result.deliveries.map(({ id }) => id) : [])),
   );
-  await queue.enqueue(results.flatMap((result) => (result.kind === 'stored' ? result.deliveries.map(({ id }) => id) : [])));
 }
 const emitMs = performance.now() - emitStartedAt;
 process.send?.({ kind: 'ready', emitMs });
-process.once('message', async () => {
+process.once('message', () => void drain());
+
+async function drain(): Promise<void> {
   const startedAt = performance.now();
   const cpuBefore = process.cpuUsage();
   await startWorker({
@@ -87,30 +89,32 @@ process.once('message', async () => {
       alone: false,
     },
   });
-  process.once('message', async () => {
-    // The receiver has them all: what is still to come is the last records and announcements.
-    await allAnnounced.promise;
-    const ms = performance.now() - startedAt;
-    const cpu = process.cpuUsage(cpuBefore);
-    // Sessions report their scans a second after their last statement.
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
-    const { rows } = await database.pipeline.query<{ relname: string; seq_tup_read: string }>(
-      `select relname, seq_tup_read from pg_stat_user_tables where relname in ('events', 'deliveries', 'attempts')`,
-    );
-    const recorded = await ledger(database, projectId);
-    const attemptCount = await database.prisma.attempt.count();
-    process.send?.({
-      kind: 'recorded',
-      ms,
-      cpuMicrosPerDelivery: (cpu.user + cpu.system) / count,
-      attemptCount,
-      deliveredCount: recorded.counts.DELIVERED,
-      rssMb: Math.round(process.memoryUsage().rss / 1e6),
-      sequentialReads: Object.fromEntries(rows.map((row) => [row.relname, Number(row.seq_tup_read)])),
-    });
-    setTimeout(() => process.exit(0), 50);
+  process.once('message', () => void report(startedAt, cpuBefore));
+}
+
+async function report(startedAt: number, cpuBefore: NodeJS.CpuUsage): Promise<void> {
+  // The receiver has them all: what is still to come is the last records and announcements.
+  await allAnnounced.promise;
+  const ms = performance.now() - startedAt;
+  const cpu = process.cpuUsage(cpuBefore);
+  // Sessions report their scans a second after their last statement.
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  const { rows } = await database.pipeline.query<{ relname: string; seq_tup_read: string }>(
+    `select relname, seq_tup_read from pg_stat_user_tables where relname in ('events', 'deliveries', 'attempts')`,
+  );
+  const recorded = await ledger(database, projectId);
+  const attemptCount = await database.prisma.attempt.count();
+  process.send?.({
+    kind: 'recorded',
+    ms,
+    cpuMicrosPerDelivery: (cpu.user + cpu.system) / count,
+    attemptCount,
+    deliveredCount: recorded.counts.DELIVERED,
+    rssMb: Math.round(process.memoryUsage().rss / 1e6),
+    sequentialReads: Object.fromEntries(rows.map((row) => [row.relname, Number(row.seq_tup_read)])),
   });
-});
+  setTimeout(() => process.exit(0), 50);
+}
 
 async function emitOne(): ReturnType<typeof emitEvent> {
   return await emitEvent({

@@ -34,10 +34,15 @@ export async function drainPosthorn(postgresUrl: string, redisUrl: string | null
   const received = await receiver.hear<{ kind: 'done'; requestCount: number }>('done');
   worker.tell({ kind: 'received' });
   const recorded = await worker.hear<
-    { kind: 'recorded'; ms: number; attemptCount: number; deliveredCount: number } & Omit<DrainResult, 'deliveriesPerSecond' | 'duplicateCount'>
+    { kind: 'recorded'; ms: number; attemptCount: number; deliveredCount: number } & Omit<
+      DrainResult,
+      'deliveriesPerSecond' | 'duplicateCount'
+    >
   >('recorded');
   if (recorded.deliveredCount !== count || recorded.attemptCount !== received.requestCount) {
-    throw new Error(`accepted ${count}, received ${received.requestCount}, attempts ${recorded.attemptCount}, delivered ${recorded.deliveredCount}`);
+    throw new Error(
+      `accepted ${count}, received ${received.requestCount}, attempts ${recorded.attemptCount}, delivered ${recorded.deliveredCount}`,
+    );
   }
   const { cpuMicrosPerDelivery, rssMb, sequentialReads } = recorded;
   return {

@@ -17,7 +17,11 @@ export interface LatencyResult {
 const warmUpCount = 200;
 
 /** Emits over GraphQL at a steady rate to a whole running Posthorn, and measures emit → receive. */
-export async function measureLatency(env: Record<string, string>, ratePerSecond: number, seconds: number): Promise<LatencyResult> {
+export async function measureLatency(
+  env: Record<string, string>,
+  ratePerSecond: number,
+  seconds: number,
+): Promise<LatencyResult> {
   await using posthorn = await startPosthorn({ env: { LOG_LEVEL: 'warn', ...env } });
   const count = ratePerSecond * seconds;
   const receivedAt = new Map<number, number>();
@@ -35,7 +39,10 @@ export async function measureLatency(env: Record<string, string>, ratePerSecond:
   await once(server, 'listening');
   const address = server.address();
   const port = typeof address === 'object' ? address?.port : 0;
-  await call(posthorn, `mutation { createWebhook(input: { name: "Bench", url: "http://127.0.0.1:${port}/" }) { userErrors { message } } }`);
+  await call(
+    posthorn,
+    `mutation { createWebhook(input: { name: "Bench", url: "http://127.0.0.1:${port}/" }) { userErrors { message } } }`,
+  );
   const emits: Promise<{ n: number; startedAt: number; ms: number }>[] = [];
   const openedAt = performance.now();
   for (let n = 0; n < warmUpCount + count; n += 1) {
@@ -52,16 +59,26 @@ export async function measureLatency(env: Record<string, string>, ratePerSecond:
     ratePerSecond,
     p50Ms: quantile(latencies, 0.5),
     p99Ms: quantile(latencies, 0.99),
-    emitP50Ms: quantile(emitted.map(({ ms }) => ms), 0.5),
-    emitP99Ms: quantile(emitted.map(({ ms }) => ms), 0.99),
+    emitP50Ms: quantile(
+      emitted.map(({ ms }) => ms),
+      0.5,
+    ),
+    emitP99Ms: quantile(
+      emitted.map(({ ms }) => ms),
+      0.99,
+    ),
   };
 }
 
 async function emit(posthorn: Posthorn, n: number): Promise<{ n: number; startedAt: number; ms: number }> {
   const startedAt = performance.now();
-  await call(posthorn, `mutation Emit($data: JSON!) { emitEvent(input: { type: "bench.event", data: $data }) { deliveryCount } }`, {
-    data: { n, text: 'x'.repeat(900) },
-  });
+  await call(
+    posthorn,
+    `mutation Emit($data: JSON!) { emitEvent(input: { type: "bench.event", data: $data }) { deliveryCount } }`,
+    {
+      data: { n, text: 'x'.repeat(900) },
+    },
+  );
   return { n, startedAt, ms: performance.now() - startedAt };
 }
 
