@@ -37,8 +37,8 @@ export interface SchemaContext {
   feed: Feed;
   /** Stores events and their deliveries; concurrent calls share a transaction. */
   emitEvent: EmitEvent;
-  /** Hints the workers that deliveries are due. Never rejects: a queue that is down is logged, and sweep finds them. */
-  enqueue: (deliveryIds: readonly DeliveryId[]) => Promise<void>;
+  /** Hints the workers that deliveries are due, now or after `delayMs`. Never rejects: a queue that is down is logged, and sweep finds them. */
+  enqueue: (deliveryIds: readonly DeliveryId[], delayMs?: number) => Promise<void>;
   settings: SchemaSettings;
   /** Told of failures that the caller need not know of: what they would have done happens later by itself, or is lost. */
   onWarning: (message: string, error: unknown) => void;

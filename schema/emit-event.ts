@@ -80,17 +80,18 @@ builder.mutationField('emitEvent', (t) =>
   }),
 );
 
-/** Stores the event, tells the workers what is due, and the feed what was created. Neither of these can fail the emit. */
+/** Stores the event, tells the workers what is due and when, and the feed what was created. Neither of these can fail the emit. */
 export async function emitAndHint(context: SchemaContext, input: EmitInput, now: Date): Promise<EmitResult> {
   const result = await context.emitEvent(input);
   if (result.kind !== 'stored') return result;
-  const due = result.deliveries.filter(({ status, dueAt }) => status === 'PENDING' && (dueAt === null || dueAt <= now));
+  const pending = result.deliveries.filter(({ status }) => status === 'PENDING').map(({ id }) => id);
+  const delayMs = Math.max(0, (input.deliverAt ?? now).getTime() - now.getTime());
   // First to the feed: a watcher sees a delivery created before it sees it attempted.
   await announce(
     context,
     result.deliveries.map((delivery) => createdEntry(result.event, delivery, now)),
   );
-  if (due.length > 0) await context.enqueue(due.map((delivery) => delivery.id));
+  if (pending.length > 0) await context.enqueue(pending, delayMs);
   return result;
 }
 

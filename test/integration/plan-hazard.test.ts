@@ -1,0 +1,77 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createClaimer } from '../../src/store/claim-deliveries.ts';
+import { createEmitter } from '../../src/store/emit-event.ts';
+import { ledger } from '../../src/store/ledger.ts';
+import { createRecorder } from '../../src/store/record-attempts.ts';
+import { indexOpenDeliveries, listDue } from '../../src/store/sweep.ts';
+import { addWebhook, openStoreFixture } from '../support/store-fixture.ts';
+import type { StoreFixture } from '../support/store-fixture.ts';
+
+// Sessions that first run on empty tables once kept sequential-scan plans for good: 500 inserts did 500 scans.
+
+let fixture: StoreFixture;
+beforeAll(async () => {
+  fixture = await openStoreFixture();
+});
+afterAll(async () => await fixture?.[Symbol.asyncDispose]());
+
+const rounds = 20;
+const deliveriesPerRound = 100;
+
+test('a database that was empty at the start is never scanned by the hot path, however it fills', async () => {
+  const { db, secretBox, projectId } = fixture;
+  await addWebhook(fixture);
+  const emitEvent = createEmitter(db, { maxAttempts: 6 });
+  const claim = createClaimer(db, secretBox, { retryScheduleSeconds: [60], claimLeaseMs: 60_000 });
+  const record = createRecorder(db);
+  for (let round = 0; round < rounds; round += 1) {
+    await Promise.all(
+      Array.from({ length: deliveriesPerRound }, async () => {
+        const emitted = await emitEvent({
+          projectId,
+          type: 'config.deployed',
+          data: null,
+          idempotencyKey: null,
+          occurredAt: new Date(),
+          deliverAt: null,
+          testWebhookId: null,
+        });
+        const id = emitted.kind === 'stored' ? emitted.deliveries[0]?.id : undefined;
+        const claimed = id === undefined ? null : await claim(id);
+        if (claimed?.kind !== 'claimed') throw new Error('not claimed');
+        await record({
+          dispatch: claimed.dispatch,
+          decision: { kind: 'delivered' },
+          result: {
+            startedAt: new Date(),
+            durationMs: 1,
+            timings: { dnsMs: null, connectMs: null, tlsMs: null, firstByteMs: null },
+            response: { status: 204, headers: [], body: '' },
+            errorCode: null,
+            errorMessage: null,
+            retryAfterMs: null,
+            receiverControl: null,
+          },
+        });
+      }),
+    );
+    await indexOpenDeliveries(db, { graceMs: 0, claimLeaseMs: 60_000 }, new AbortController().signal);
+    await listDue(db, 0, 100);
+  }
+  // Closing the sessions makes them report their scans at once.
+  const scans = await scannedRows();
+  expect(scans).toEqual({ attempts: 0, deliveries: 0, events: 0 });
+  const { accepted, counts } = await ledger(db, projectId);
+  expect([accepted, counts.DELIVERED]).toEqual([rounds * deliveriesPerRound, rounds * deliveriesPerRound]);
+});
+
+async function scannedRows(): Promise<Record<string, number>> {
+  const { pipeline } = fixture.db;
+  const idle = await Promise.all(Array.from({ length: pipeline.totalCount }, async () => await pipeline.connect()));
+  for (const client of idle) await client.query('select pg_stat_force_next_flush()');
+  for (const client of idle) client.release();
+  const { rows } = await pipeline.query<{ relname: string; seq_tup_read: string }>(
+    `select relname, seq_tup_read from pg_stat_user_tables where relname in ('events', 'deliveries', 'attempts')`,
+  );
+  return Object.fromEntries(rows.map((row) => [row.relname, Number(row.seq_tup_read)]));
+}
