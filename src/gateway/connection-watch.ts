@@ -1,0 +1,108 @@
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import type { Caller } from '../../schema/context.ts';
+import type { GatewayLimits } from './limits.ts';
+
+/** A connection that stays open: a WebSocket or an event stream. */
+export interface LiveConnection {
+  readonly socket: Socket;
+  /** The API key it was opened with, if any. */
+  readonly key: string | null;
+  /** Takes the key's holder as it is now, whose permissions may have changed. */
+  onCaller(caller: Caller): void;
+  /** The key is not valid any more. */
+  onForbidden(): void;
+  /** Its reader takes nothing. */
+  onStalled(): void;
+  /** Time to see whether the other side still lives. */
+  onPing(): void;
+}
+
+/** Looks after connections until they are removed. */
+export interface ConnectionWatch extends Disposable {
+  /** Returns the function that removes it. */
+  add(connection: LiveConnection): () => void;
+}
+
+interface Watched {
+  writtenBytes: number;
+  progressAtMs: number;
+  pingAtMs: number;
+}
+
+/** Keys that are looked up at the same time. */
+const lookupsMax = 10;
+
+/** Starts the one timer that looks after all live connections: stalled readers, pings, and keys that were revoked. */
+export function startConnectionWatch(options: {
+  authenticate: (key: string) => Promise<Caller | null>;
+  limits: GatewayLimits;
+  logger: Logger;
+}): ConnectionWatch {
+  const { limits, logger } = options;
+  const connections = new Map<LiveConnection, Watched>();
+  let lookedUpAtMs = performance.now();
+  let lookup: Promise<void> | null = null;
+
+  const tick = (): void => {
+    const nowMs = performance.now();
+    for (const [connection, watched] of connections) {
+      if (isStalled(connection, watched, nowMs, limits)) {
+        logger.info({ waitingBytes: connection.socket.writableLength }, 'a reader that takes nothing is cut off');
+        connection.onStalled();
+      } else if (nowMs >= watched.pingAtMs) {
+        watched.pingAtMs = nowMs + limits.pingMs;
+        connection.onPing();
+      }
+    }
+    if (lookup !== null || nowMs - lookedUpAtMs < limits.reauthenticateMs) return;
+    lookedUpAtMs = nowMs;
+    lookup = reauthenticate([...connections.keys()], options.authenticate)
+      .catch((error: unknown) => logger.warn({ err: error }, 'live connections could not be authenticated again'))
+      .finally(() => (lookup = null));
+  };
+  const timer = setInterval(tick, limits.tickMs).unref();
+
+  return {
+    add(connection) {
+      const nowMs = performance.now();
+      connections.set(connection, { writtenBytes: 0, progressAtMs: nowMs, pingAtMs: nowMs + limits.pingMs });
+      return () => void connections.delete(connection);
+    },
+    [Symbol.dispose]: () => clearInterval(timer),
+  };
+}
+
+function isStalled(
+  { socket }: LiveConnection,
+  watched: Watched,
+  nowMs: number,
+  { stalledMs }: { stalledMs: number },
+): boolean {
+  const writtenBytes = socket.bytesWritten - socket.writableLength; // grows when the kernel has taken a whole write
+  if (socket.writableLength === 0 || writtenBytes !== watched.writtenBytes) watched.progressAtMs = nowMs;
+  watched.writtenBytes = writtenBytes;
+  if (nowMs - watched.progressAtMs < stalledMs) return false;
+  watched.progressAtMs = nowMs;
+  return true;
+}
+
+/** Looks up each key once, however many connections were opened with it. */
+async function reauthenticate(
+  connections: readonly LiveConnection[],
+  authenticate: (key: string) => Promise<Caller | null>,
+): Promise<void> {
+  const byKey = Map.groupBy(connections, ({ key }) => key);
+  const keys = [...byKey.keys()].filter((key) => key !== null);
+  for (let start = 0; start < keys.length; start += lookupsMax) {
+    await Promise.all(
+      keys.slice(start, start + lookupsMax).map(async (key) => {
+        const caller = await authenticate(key);
+        for (const connection of byKey.get(key) ?? []) {
+          if (caller === null) connection.onForbidden();
+          else connection.onCaller(caller);
+        }
+      }),
+    );
+  }
+}

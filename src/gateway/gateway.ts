@@ -1,0 +1,117 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { startConnectionWatch } from './connection-watch.ts';
+import { createGraphiql } from './graphiql.ts';
+import { createGraphqlPipeline } from './graphql-pipeline.ts';
+import { createHttpEdge, graphqlPath } from './http-edge.ts';
+import { gatewayLimits } from './limits.ts';
+import { createMaskError } from './mask-error.ts';
+import { createWebsocketEdge } from './websocket-edge.ts';
+import type { GraphQLSchema } from 'graphql';
+import type { Server } from 'node:http';
+import type { Logger } from 'pino';
+import type { Caller, SchemaContext } from '../../schema/context.ts';
+import type { Authenticate } from './graphql-pipeline.ts';
+import type { HttpEdge } from './http-edge.ts';
+import type { GatewayLimits } from './limits.ts';
+import type { ReadinessChecks } from './readiness.ts';
+import type { WebsocketEdge } from './websocket-edge.ts';
+
+// src/gateway: the HTTP and WebSocket edge of the GraphQL API. Invariant: an operation goes through one pipeline
+// (limits, validation, masking, context) whichever transport brought it, runs in one operation scope, and writes one log
+// line; whatever waits for a reader is bounded. The composition root starts it and gives it everything that it calls.
+
+export interface GatewayOptions {
+  schema: GraphQLSchema;
+  host: string;
+  /** 0 takes any free port. */
+  port: number;
+  /** Gives who holds an API key, or null. Asked once per HTTP request and socket, and again while a socket lives. */
+  authenticate: Authenticate;
+  createContext: (caller: Caller | null, requestId: string) => SchemaContext;
+  checks: ReadinessChecks;
+  logger: Logger;
+  limits?: Partial<GatewayLimits>;
+}
+
+/** A listening gateway. Disposing it answers what is under way, for at most 15 s, and closes sockets with 1001. */
+export interface Gateway extends AsyncDisposable {
+  /** As in `http://127.0.0.1:4000`. */
+  url: string;
+  port: number;
+}
+
+/** Of one HTTP request, in milliseconds and bytes: what a client may take for its head, for all of it, and how large heads get. */
+const httpLimits = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 15_000,
+  connectionsCheckingInterval: 5_000,
+  maxHeaderSize: 16 * 1024,
+};
+
+/** Starts the edge. Rejects with one sentence that names host and port when it cannot listen there. */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const { logger } = options;
+  const limits = { ...gatewayLimits, ...options.limits };
+  const maskError = createMaskError(logger);
+  const pipeline = createGraphqlPipeline({ ...options, maskError, limits });
+  const watch = startConnectionWatch({ ...options, limits });
+  const shared = { pipeline, watch, limits, logger };
+  const http = createHttpEdge({ ...shared, graphiql: createGraphiql(), checks: options.checks });
+  const websocket = createWebsocketEdge({ ...shared, maskError, authenticate: options.authenticate });
+
+  const server = createServer(httpLimits, (request, response) => http.handle(request, response));
+  server.on('upgrade', (request, socket, head) => {
+    socket.on('error', (error) => logger.debug({ err: error }, 'a connection broke'));
+    if (request.url?.split('?', 1)[0] === graphqlPath) websocket.upgrade(request, socket, head);
+    else socket.end('HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+  });
+  try {
+    const port = await listen(server, options);
+    const stop = async (): Promise<void> => await stopServing({ server, http, websocket }, limits.stopMs);
+    let stopped: Promise<void> | null = null;
+    return {
+      port,
+      url: `http://${urlHost(options.host)}:${port}`,
+      [Symbol.asyncDispose]: async () => await (stopped ??= stop().finally(() => watch[Symbol.dispose]())),
+    };
+  } catch (error) {
+    watch[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Not ready → nothing new → answers under way → sockets 1001 → closed. */
+async function stopServing(
+  { server, http, websocket }: { server: Server; http: HttpEdge; websocket: WebsocketEdge },
+  stopMs: number,
+): Promise<void> {
+  const { promise: deadline, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, stopMs);
+  const closed = once(server, 'close');
+  server.close();
+  await Promise.all([http.stop(deadline), websocket.stop(deadline)]);
+  clearTimeout(timer);
+  server.closeAllConnections();
+  await closed;
+}
+
+async function listen(server: Server, { host, port }: GatewayOptions): Promise<number> {
+  try {
+    server.listen(port, host);
+    await once(server, 'listening');
+  } catch (error) {
+    const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+    const reason = taken ? 'something else listens there already' : String(error);
+    throw new Error(`Posthorn cannot listen on ${host} port ${port}: ${reason}.`, { cause: error });
+  }
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : port;
+}
+
+/** A host as it stands in a URL that can be opened from this machine. */
+function urlHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return 'localhost';
+  return host.includes(':') ? `[${host}]` : host;
+}

@@ -1,0 +1,41 @@
+/** What the edge allows, and how long it waits. Sizes are in bytes, times in milliseconds. */
+export interface GatewayLimits {
+  /** One HTTP request body (more is 413) and one WebSocket message (more closes the socket with 1009). */
+  messageBytesMax: number;
+  tokensMax: number;
+  /** Fields nested in one another, introspection apart: the executor has its own rule for that. */
+  depthMax: number;
+  /** Aliases in one operation, counted as often as a fragment is spread. */
+  aliasesMax: number;
+  operationsPerSocketMax: number;
+  /** What may wait for a WebSocket's reader when it asks for more. */
+  bufferedBytesMax: number;
+  /** How long a reader may take nothing at all of what waits for it. */
+  stalledMs: number;
+  connectionInitMs: number;
+  pingMs: number;
+  /** How often the credentials of live connections are looked at again. */
+  reauthenticateMs: number;
+  /** How often live connections are looked at. */
+  tickMs: number;
+  readyCheckMs: number;
+  /** How long stopping waits for answers that are under way. */
+  stopMs: number;
+}
+
+/** The limits of a deployment; tests shorten some. */
+export const gatewayLimits: GatewayLimits = {
+  messageBytesMax: 1024 * 1024,
+  tokensMax: 5_000,
+  depthMax: 12,
+  aliasesMax: 50,
+  operationsPerSocketMax: 100,
+  bufferedBytesMax: 1024 * 1024,
+  stalledMs: 10_000,
+  connectionInitMs: 10_000,
+  pingMs: 12_000,
+  reauthenticateMs: 5_000,
+  tickMs: 1_000,
+  readyCheckMs: 2_000,
+  stopMs: 15_000,
+};

@@ -1,0 +1,51 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { OperationTypeNode } from 'graphql';
+import type { Logger } from 'pino';
+import type { Caller } from '../../schema/context.ts';
+
+/** One GraphQL operation, from its request to its last answer, on either transport. */
+export interface OperationScope {
+  readonly requestId: string;
+  readonly transport: 'http' | 'sse' | 'websocket';
+  caller: Caller | null;
+  operationName: string | null;
+  operationType: OperationTypeNode | null;
+  /** The `extensions.code` of every error answered so far. */
+  readonly errorCodes: Set<string>;
+}
+
+const storage = new AsyncLocalStorage<OperationScope>();
+
+/**
+ * Runs an operation in its scope until `run` resolves, and writes its one log line, unless nothing was asked for.
+ * No payload and no credential is in it.
+ */
+export async function runOperation(scope: OperationScope, logger: Logger, run: () => Promise<void>): Promise<void> {
+  const startedAt = performance.now();
+  try {
+    await storage.run(scope, run);
+  } finally {
+    const { caller, errorCodes, ...known } = scope;
+    if (known.operationType !== null || errorCodes.size > 0) {
+      const durationMs = Math.round((performance.now() - startedAt) * 10) / 10;
+      const projectId = caller?.projectId ?? null;
+      logger.info({ ...known, projectId, durationMs, errorCodes: [...errorCodes] }, 'graphql operation');
+    }
+  }
+}
+
+/** Starts the scope of an operation of which nothing is known yet. */
+export function createOperationScope(
+  requestId: string,
+  transport: OperationScope['transport'],
+  caller: Caller | null,
+): OperationScope {
+  return { requestId, transport, caller, operationName: null, operationType: null, errorCodes: new Set() };
+}
+
+/** Gives the scope that the calling code runs in. Throws outside of `runOperation`: that is a bug of the gateway. */
+export function currentOperation(): OperationScope {
+  const scope = storage.getStore();
+  if (scope === undefined) throw new Error('no GraphQL operation is under way here');
+  return scope;
+}

@@ -1,0 +1,251 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
+import { getOperationAST, GraphQLError, OperationTypeNode } from 'graphql';
+import { CloseCode, handleProtocols, makeServer } from 'graphql-ws';
+import { WebSocketServer } from 'ws';
+import { parseConnectionParams } from './credentials.ts';
+import { formatError } from './mask-error.ts';
+import { createOperationScope, currentOperation, runOperation } from './operation-scope.ts';
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { ExecutionArgs, FormattedExecutionResult } from 'graphql';
+import type { Context, OperationResult, Server, SubscribePayload } from 'graphql-ws';
+import type { Logger } from 'pino';
+import type { WebSocket } from 'ws';
+import type { Caller } from '../../schema/context.ts';
+import type { ConnectionWatch } from './connection-watch.ts';
+import type { Authenticate, GraphqlPipeline } from './graphql-pipeline.ts';
+import type { GatewayLimits } from './limits.ts';
+
+/** The WebSocket side of `/graphql`: subprotocol graphql-transport-ws. */
+export interface WebsocketEdge {
+  /** Takes a request that asks to become a WebSocket. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /**
+   * Lets queries and mutations under way answer until `deadline` resolves, then closes every socket with 1001.
+   * Subscriptions are not completed: a client that sees 1001 connects again and goes on after its cursor.
+   */
+  stop(deadline: Promise<void>): Promise<void>;
+}
+
+export interface WebsocketEdgeOptions {
+  pipeline: GraphqlPipeline;
+  authenticate: Authenticate;
+  maskError: (error: unknown) => GraphQLError;
+  watch: ConnectionWatch;
+  limits: GatewayLimits;
+  logger: Logger;
+}
+
+/** One socket. */
+interface Session {
+  readonly socket: WebSocket;
+  readonly request: IncomingMessage;
+  caller: Caller | null;
+  key: string | null;
+  /** Results of queries and mutations under way. */
+  readonly answers: Set<Promise<unknown>>;
+}
+
+type Protocol = Server<{ session: Session }>;
+type ProtocolContext = Context<Record<string, unknown>, { session: Session }>;
+type ProtocolResult = Exclude<Awaited<OperationResult>, AsyncIterable<unknown>>;
+type Executor = (args: ExecutionArgs) => OperationResult;
+
+/** A socket that was told to close has this long to answer before its connection is cut. */
+const closeGraceMs = 2_000;
+const tryAgainLater = 1013;
+const goingAway = 1001;
+
+/** Creates the WebSocket side; sockets come in by `upgrade`. */
+export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdge {
+  const { limits, watch, logger } = options;
+  const websockets = new WebSocketServer({ noServer: true, maxPayload: limits.messageBytesMax, handleProtocols });
+  const protocol = createProtocol(options);
+  const sessions = new Set<Session>();
+
+  const open = (socket: WebSocket, request: IncomingMessage): void => {
+    const session: Session = { socket, request, caller: null, key: null, answers: new Set() };
+    sessions.add(session);
+    const unwatch = watchSession(session, watch);
+    const opened = openSession(session, protocol, { limits, logger });
+    socket.on('error', (error) => logger.debug({ err: error }, 'a websocket broke'));
+    socket.once('close', (code, reason) => {
+      unwatch();
+      sessions.delete(session);
+      opened(code, String(reason)).catch((error: unknown) => {
+        logger.error({ err: error }, 'a closed websocket was not cleaned up');
+      });
+    });
+  };
+
+  return {
+    upgrade: (request, socket, head) => websockets.handleUpgrade(request, socket, head, open),
+    async stop(deadline) {
+      await Promise.all(
+        [...sessions].map(async ({ socket, answers }) => {
+          await Promise.race([Promise.allSettled(answers), deadline]);
+          await setImmediate(); // the last answer is written in the microtasks after it
+          if (socket.readyState === socket.CLOSED) return;
+          const closed = once(socket, 'close');
+          closeSocket(socket, goingAway, 'Going away');
+          await closed;
+        }),
+      );
+    },
+  };
+}
+
+function closeSocket(socket: WebSocket, code: number, reason: string): void {
+  if (socket.readyState !== socket.OPEN) return; // closing already, with a timer of its own
+  socket.close(code, reason);
+  const timer = setTimeout(() => socket.terminate(), closeGraceMs);
+  socket.once('close', () => clearTimeout(timer));
+}
+
+function watchSession(session: Session, watch: ConnectionWatch): () => void {
+  const { socket, request } = session;
+  let answered = true;
+  socket.on('pong', () => (answered = true));
+  return watch.add({
+    socket: request.socket,
+    get key() {
+      return session.key;
+    },
+    onCaller: (caller) => (session.caller = caller),
+    onForbidden: () => closeSocket(socket, CloseCode.Forbidden, 'Forbidden'),
+    onStalled: () => closeSocket(socket, tryAgainLater, 'Try again later'),
+    onPing() {
+      if (!answered) return socket.terminate();
+      answered = false;
+      socket.ping();
+    },
+  });
+}
+
+/** Speaks the protocol over the socket. Each message runs in its own operation scope. */
+function openSession(
+  session: Session,
+  protocol: Protocol,
+  { limits, logger }: { limits: GatewayLimits; logger: Logger },
+): (code: number, reason: string) => Promise<void> {
+  const { socket } = session;
+  const failed = (error: unknown): void => {
+    logger.error({ err: error }, 'a websocket message could not be handled');
+    closeSocket(socket, CloseCode.InternalServerError, 'Internal server error');
+  };
+  const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+  return protocol.opened(
+    {
+      protocol: socket.protocol,
+      // Resolves when the kernel has taken the message: until then the next item of its subscription is not pulled.
+      // On a socket that is closing it waits for the end: resolving at once would pull a ready source without a pause,
+      // in microtasks, and nothing else would ever run again.
+      send: async (data) => {
+        if (socket.readyState !== socket.OPEN) return await gone;
+        await new Promise<void>((resolve) => socket.send(data, () => resolve()));
+      },
+      close: (code = CloseCode.InternalServerError, reason = '') => closeSocket(socket, code, reason),
+      onMessage: (handle) => {
+        socket.on('message', (message) => {
+          if (socket.readyState !== socket.OPEN) return;
+          if (socket.bufferedAmount > limits.bufferedBytesMax) {
+            logger.info({ waitingBytes: socket.bufferedAmount }, 'a reader that takes nothing asks for more');
+            return closeSocket(socket, tryAgainLater, 'Try again later');
+          }
+          const text = Buffer.isBuffer(message) ? message.toString() : ''; // ws gives buffers unless told otherwise
+          const scope = createOperationScope(randomUUID(), 'websocket', session.caller);
+          runOperation(scope, logger, async () => await handle(text)).catch(failed);
+        });
+      },
+    },
+    { session },
+  );
+}
+
+function createProtocol(options: WebsocketEdgeOptions): Protocol {
+  const executors = new WeakMap<ExecutionArgs, Executor>();
+  const execute: Executor = (args) => {
+    const executor = executors.get(args);
+    if (executor === undefined) throw new Error('this operation was not prepared here');
+    return executor(args);
+  };
+  return makeServer<Record<string, unknown>, { session: Session }>({
+    connectionInitWaitTimeout: options.limits.connectionInitMs,
+    onConnect: async (context) => await authenticateSession(context, options.authenticate),
+    onSubscribe: async (context, _id, payload) => {
+      const prepared = await prepare(context, payload, options);
+      if ('errors' in prepared) return prepared.errors;
+      executors.set(prepared.args, prepared.execute);
+      return prepared.args;
+    },
+    execute,
+    subscribe: execute,
+    onNext: (...[, , , , result]) => formatResult(result),
+    onError: (_context, _id, _payload, errors) => errors.map(formatError),
+  });
+}
+
+/** False closes the socket with 4403 Forbidden. */
+async function authenticateSession(context: ProtocolContext, authenticate: Authenticate): Promise<boolean> {
+  const { session } = context.extra;
+  const credentials = parseConnectionParams(context.connectionParams, session.request.headers.authorization);
+  if (credentials.kind === 'none') return true;
+  if (credentials.kind === 'unusable') return false;
+  session.caller = await authenticate(credentials.key);
+  session.key = credentials.key;
+  return session.caller !== null;
+}
+
+type Prepared = { args: ExecutionArgs; execute: Executor } | { errors: GraphQLError[] };
+
+/** Takes an operation through the pipeline up to its execution. */
+async function prepare(
+  context: ProtocolContext,
+  payload: SubscribePayload,
+  { pipeline, maskError, limits }: WebsocketEdgeOptions,
+): Promise<Prepared> {
+  if (Object.keys(context.subscriptions).length > limits.operationsPerSocketMax) {
+    return refuse(
+      'RATE_LIMITED',
+      `At most ${limits.operationsPerSocketMax} operations may be under way on one socket.`,
+    );
+  }
+  const { schema, parse, validate, contextFactory, execute, subscribe } = pipeline.getEnveloped();
+  try {
+    const document = parse(payload.query);
+    const operation = getOperationAST(document, payload.operationName);
+    if (!operation) return refuse('BAD_USER_INPUT', 'Could not determine what operation to execute.');
+    const errors = validate(schema, document);
+    if (errors.length > 0) return { errors };
+    const contextValue = await contextFactory();
+    const { operationName, variables: variableValues } = payload;
+    const args = { schema, document, contextValue, operationName, variableValues };
+    if (operation.operation === OperationTypeNode.SUBSCRIPTION) return { args, execute: subscribe };
+    const { answers } = context.extra.session;
+    return { args, execute: (given) => counted(answers, execute(given)) };
+  } catch (error) {
+    return { errors: [maskError(error)] };
+  }
+}
+
+function refuse(code: string, message: string): { errors: GraphQLError[] } {
+  currentOperation().errorCodes.add(code);
+  return { errors: [new GraphQLError(message, { extensions: { code } })] };
+}
+
+/** Keeps a result among the answers until it is there. */
+function counted(answers: Set<Promise<unknown>>, result: OperationResult): OperationResult {
+  const answer = Promise.resolve(result);
+  const forget = (): void => void answers.delete(answer);
+  answers.add(answer);
+  answer.then(forget, forget);
+  return answer;
+}
+
+function formatResult({ errors, ...rest }: ProtocolResult): FormattedExecutionResult {
+  const data = rest.data === undefined ? {} : { data: rest.data };
+  const extensions = rest.extensions === undefined ? {} : { extensions: rest.extensions };
+  return { ...data, ...extensions, ...(errors ? { errors: errors.map(formatError) } : {}) };
+}
