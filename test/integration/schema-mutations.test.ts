@@ -281,6 +281,7 @@ describe('emitEvent', () => {
     const deliverAt = new Date(Date.now() + 3_600_000).toISOString();
     const result = clean(await fixture.run(emit, { input: { type: 'emitted.later', deliverAt } }), 'emitEvent');
     expect(fixture.enqueued).toEqual([]);
+    expect(fixture.deferred).toHaveLength(result.deliveryCount);
     expect(result.event.deliveries.nodes[0]).toMatchObject({ status: 'PENDING', nextAttemptAt: deliverAt });
   });
 

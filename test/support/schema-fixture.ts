@@ -28,6 +28,8 @@ export interface SchemaFixture extends StoreFixture {
   feed: Feed;
   /** Every delivery that was enqueued, in order. */
   enqueued: DeliveryId[];
+  /** Those that were enqueued for later. */
+  deferred: DeliveryId[];
   warnings: string[];
   /** The SQL that Prisma sent since the array was last emptied. */
   statements: string[];
@@ -70,6 +72,7 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
   const projectId = idFromUuid('project', (await createProject(db, 'Ours')).id);
   const strangerId = idFromUuid('project', (await createProject(db, 'A stranger')).id);
   const enqueued: DeliveryId[] = [];
+  const deferred: DeliveryId[] = [];
   const warnings: string[] = [];
 
   function contextOf(owner: ProjectId, granted: readonly Permission[] = permissions): SchemaContext {
@@ -80,7 +83,7 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
       secretBox,
       feed,
       emitEvent,
-      enqueue: async (ids) => void enqueued.push(...ids),
+      enqueue: async (ids, delayMs = 0) => void (delayMs === 0 ? enqueued : deferred).push(...ids),
       settings,
       onWarning: (message) => void warnings.push(message),
     };
@@ -94,6 +97,7 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
     strangerId,
     feed,
     enqueued,
+    deferred,
     warnings,
     statements,
     contextOf,
