@@ -98,8 +98,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Deadlined {
   fail(error: unknown): void {
     if (this.#hasEnded) return;
     const trouble = troubleOf(error);
-    if (trouble === null) this.#owner.reportInternalError(error);
     this.#end(trouble ?? internalTrouble);
+    if (trouble === null) this.#owner.reportInternalError(error);
   }
 
   expire(): void {

@@ -1,3 +1,4 @@
+import { errors } from 'undici';
 import type { AttemptErrorCode } from '../src/domain/delivery.ts';
 import { codeOf, EgressError } from './egress-error.ts';
 import { responseBodyBytesMax } from './response-body.ts';
@@ -54,8 +55,8 @@ export function troubleOf(error: unknown): Trouble | null {
   if (error instanceof EgressError) {
     return error.attemptCode === 'INTERNAL' ? null : { code: error.attemptCode, message: error.message };
   }
+  if (error instanceof errors.HTTPParserError) return notHttp; // its code is undefined more often than not
   const code = codeOf(error);
-  if (code.startsWith('HPE_')) return notHttp;
   // A receiver that wants a client certificate says so only after the handshake.
   if (code.startsWith('ERR_SSL_')) return { code: 'TLS', message: `The receiver broke off TLS (${code}).` };
   // Interim 100 and 101 answers that nobody asked for.
