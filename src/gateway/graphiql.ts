@@ -98,7 +98,7 @@ async function buildPage(): Promise<Page> {
   }
   const html = [
     rendered.slice(0, headEnd),
-    `<script>${fetcher}</script>`,
+    `<style>html, body, #root { height: 100%; margin: 0; }</style><script>${fetcher}</script>`,
     rendered.slice(headEnd, optionsStart),
     `{ ...${given}, fetcher: posthornFetcher }`,
     rendered.slice(optionsStart + given.length),
