@@ -16,8 +16,30 @@ declare module 'vitest' {
   }
 }
 
-/** Starts the one Postgres of a test run and migrates the database that tests clone; both end with the run. */
+interface TestPostgres extends AsyncDisposable {
+  url: string;
+  templateDatabase: string;
+}
+
+// The integration and e2e projects run in one process, and each loads this file for itself: what they share is global.
+const shared: { postgres?: Promise<TestPostgres>; userCount?: number } = ((globalThis as Record<symbol, object>)[
+  Symbol.for('posthorn.test-postgres')
+] ??= {});
+
+/** Starts the one Postgres of a test run with the migrated database that tests clone; it ends with the last project. */
 export default async function setupPostgres(project: TestProject): Promise<() => Promise<void>> {
+  shared.userCount = (shared.userCount ?? 0) + 1;
+  shared.postgres ??= startPostgres();
+  const postgres = await shared.postgres;
+  project.provide('postgresUrl', postgres.url);
+  project.provide('templateDatabase', postgres.templateDatabase);
+  return async () => {
+    shared.userCount = (shared.userCount ?? 0) - 1;
+    if (shared.userCount === 0) await postgres[Symbol.asyncDispose]();
+  };
+}
+
+async function startPostgres(): Promise<TestPostgres> {
   await using stack = new AsyncDisposableStack();
   const dataFolder = await mkdtemp(join(tmpdir(), 'posthorn-test-'));
   stack.defer(() => rm(dataFolder, { recursive: true, force: true }));
@@ -35,8 +57,6 @@ export default async function setupPostgres(project: TestProject): Promise<() =>
   const templateUrl = new URL(postgres.url);
   templateUrl.pathname = `/${templateDatabase}`;
   await migrate(templateUrl.href);
-  project.provide('postgresUrl', postgres.url);
-  project.provide('templateDatabase', templateDatabase);
   const started = stack.move();
-  return () => started.disposeAsync();
+  return { url: postgres.url, templateDatabase, [Symbol.asyncDispose]: async () => await started.disposeAsync() };
 }
