@@ -18,8 +18,8 @@ const config: CodegenConfig = {
   schema: 'schema/schema.graphql',
   ignoreNoDocuments: true,
   generates: {
-    'test/generated/': { ...output, documents: ['test/**/*.graphql', 'test/e2e/**/*.ts'] },
-    'src/generated/': { ...output, documents: ['src/demo.ts', 'src/demo/**/*.ts'] },
+    'test/generated/': { ...output, documents: ['test/e2e/**/*.graphql', 'test/{e2e,support}/**/*.ts'] },
+    'src/generated/': { ...output, documents: ['src/demo/**/*.ts'] },
   },
 };
 

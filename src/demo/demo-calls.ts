@@ -1,8 +1,65 @@
-import { z } from 'zod';
+import { graphql } from '../generated/gql.ts';
 import { demoRetrySchedule, demoWebhooks } from './demo-script.ts';
 import type { DemoClient } from './demo-client.ts';
 import type { DemoReceiver } from './demo-receiver.ts';
 import type { DemoEvent, DemoWebhook } from './demo-script.ts';
+
+const createWebhookMutation = graphql(`
+  mutation DemoCreateWebhook($input: CreateWebhookInput!) {
+    createWebhook(input: $input) {
+      webhook {
+        id
+      }
+      secret
+      userErrors {
+        message
+      }
+    }
+  }
+`);
+
+const deleteWebhookMutation = graphql(`
+  mutation DemoDeleteWebhook($input: DeleteWebhookInput!) {
+    deleteWebhook(input: $input) {
+      userErrors {
+        message
+      }
+    }
+  }
+`);
+
+const testWebhookMutation = graphql(`
+  mutation DemoTestWebhook($input: TestWebhookInput!) {
+    testWebhook(input: $input) {
+      userErrors {
+        message
+      }
+    }
+  }
+`);
+
+const emitEventMutation = graphql(`
+  mutation DemoEmitEvent($input: EmitEventInput!) {
+    emitEvent(input: $input) {
+      event {
+        id
+      }
+      userErrors {
+        message
+      }
+    }
+  }
+`);
+
+const deliveriesQuery = graphql(`
+  query DemoDeliveries($filter: DeliveryFilter!) {
+    deliveries(first: 100, filter: $filter) {
+      nodes {
+        attemptCount
+      }
+    }
+  }
+`);
 
 /** The demo's webhooks while they exist; disposing deletes them. */
 export interface RegisteredWebhooks extends AsyncDisposable {
@@ -33,26 +90,13 @@ export async function registerWebhooks(
   return { ids, [Symbol.asyncDispose]: async () => await kept.disposeAsync() };
 }
 
-const userErrors = z.array(z.object({ message: z.string() }));
-
 async function createWebhook(
   client: DemoClient,
   { name, eventTypes }: DemoWebhook,
   url: string,
 ): Promise<{ id: string; secret: string }> {
-  const { createWebhook: payload } = await client.request({
-    document: `mutation DemoCreateWebhook($input: CreateWebhookInput!) {
-      createWebhook(input: $input) { webhook { id } secret userErrors { message } }
-    }`,
-    variables: { input: { name, url, eventTypes, retrySchedule: demoRetrySchedule } },
-    data: z.object({
-      createWebhook: z.object({
-        webhook: z.object({ id: z.string() }).nullable(),
-        secret: z.string().nullable(),
-        userErrors,
-      }),
-    }),
-  });
+  const input = { name, url, eventTypes: [...eventTypes], retrySchedule: [...demoRetrySchedule] };
+  const { createWebhook: payload } = await client.request(createWebhookMutation, { input });
   refuse(`the webhook ${name}`, payload.userErrors);
   const { webhook, secret } = payload;
   if (webhook === null || secret === null) throw new Error(`Posthorn created no webhook ${name}, and said not why`);
@@ -60,37 +104,19 @@ async function createWebhook(
 }
 
 async function deleteWebhook(client: DemoClient, id: string): Promise<void> {
-  const { deleteWebhook: payload } = await client.request({
-    document: `mutation DemoDeleteWebhook($input: DeleteWebhookInput!) {
-      deleteWebhook(input: $input) { userErrors { message } }
-    }`,
-    variables: { input: { id } },
-    data: z.object({ deleteWebhook: z.object({ userErrors }) }),
-  });
+  const { deleteWebhook: payload } = await client.request(deleteWebhookMutation, { input: { id } });
   refuse(`deleting ${id}`, payload.userErrors);
 }
 
 /** Sends a test delivery to the webhook, and waits for its answer. */
 export async function testWebhook(client: DemoClient, id: string): Promise<void> {
-  const { testWebhook: payload } = await client.request({
-    document: `mutation DemoTestWebhook($input: TestWebhookInput!) {
-      testWebhook(input: $input) { userErrors { message } }
-    }`,
-    variables: { input: { id } },
-    data: z.object({ testWebhook: z.object({ userErrors }) }),
-  });
+  const { testWebhook: payload } = await client.request(testWebhookMutation, { input: { id } });
   refuse('the test delivery', payload.userErrors);
 }
 
 /** Emits the event and gives its id. */
 export async function emitEvent(client: DemoClient, { type, data }: DemoEvent): Promise<string> {
-  const { emitEvent: payload } = await client.request({
-    document: `mutation DemoEmitEvent($input: EmitEventInput!) {
-      emitEvent(input: $input) { event { id } userErrors { message } }
-    }`,
-    variables: { input: { type, data } },
-    data: z.object({ emitEvent: z.object({ event: z.object({ id: z.string() }).nullable(), userErrors }) }),
-  });
+  const { emitEvent: payload } = await client.request(emitEventMutation, { input: { type, data } });
   refuse(`the event ${type}`, payload.userErrors);
   if (payload.event === null) throw new Error(`Posthorn stored no event ${type}, and said not why`);
   return payload.event.id;
@@ -102,17 +128,12 @@ export async function listAttemptCounts(
   webhookIds: readonly string[],
   eventIds: readonly string[],
 ): Promise<number[]> {
-  const { deliveries } = await client.request({
-    document: `query DemoDeliveries($filter: DeliveryFilter!) {
-      deliveries(first: 100, filter: $filter) { nodes { attemptCount } }
-    }`,
-    variables: { filter: { webhookIds, eventIds } },
-    data: z.object({ deliveries: z.object({ nodes: z.array(z.object({ attemptCount: z.int() })) }) }),
-  });
+  const filter = { webhookIds: [...webhookIds], eventIds: [...eventIds] };
+  const { deliveries } = await client.request(deliveriesQuery, { filter });
   return deliveries.nodes.map((delivery) => delivery.attemptCount);
 }
 
 /** Throws when Posthorn refused what it was asked. */
-function refuse(what: string, errors: z.infer<typeof userErrors>): void {
+function refuse(what: string, errors: readonly { message: string }[]): void {
   if (errors.length > 0) throw new Error(`Posthorn refused ${what}: ${errors.map((error) => error.message).join(' ')}`);
 }

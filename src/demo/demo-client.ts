@@ -1,16 +1,10 @@
+import { print } from 'graphql';
 import { createClient } from 'graphql-ws';
 import { z } from 'zod';
+import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
 import type { DemoFacts } from '../demo-project.ts';
 
 const requestLimitMs = 15_000;
-
-/** A call with what it needs and what it must give. */
-export interface DemoCall<Data> {
-  document: string;
-  variables: Record<string, unknown>;
-  /** Reads the answer's `data`. */
-  data: z.ZodType<Data>;
-}
 
 /** Takes what a subscription brings. */
 export interface DemoSink<Data> {
@@ -21,14 +15,18 @@ export interface DemoSink<Data> {
 
 /** A GraphQL client of one project: queries and mutations by HTTP, subscriptions by WebSocket. */
 export interface DemoClient extends AsyncDisposable {
-  /** Makes the call. Rejects with the server's words when it answers with an error, and after 15 s. */
-  request<Data>(call: DemoCall<Data>): Promise<Data>;
+  /** Executes the operation. Rejects with the server's words when it answers with an error, and after 15 s. */
+  request<Data, Variables>(document: TypedDocumentNode<Data, Variables>, variables: Variables): Promise<Data>;
   /** Starts the subscription; the function that it gives ends it. */
-  subscribe<Data>(call: DemoCall<Data>, sink: DemoSink<Data>): () => void;
+  subscribe<Data, Variables extends Record<string, unknown>>(
+    document: TypedDocumentNode<Data, Variables>,
+    variables: Variables,
+    sink: DemoSink<Data>,
+  ): () => void;
 }
 
 const answer = z.object({
-  data: z.unknown(),
+  data: z.record(z.string(), z.unknown()).nullish(),
   errors: z.array(z.object({ message: z.string() })).optional(),
 });
 
@@ -37,20 +35,20 @@ export function createDemoClient(facts: DemoFacts): DemoClient {
   const authorization = `Bearer ${facts.apiKey}`;
   const socket = createClient({ url: facts.websocketUrl, connectionParams: { authorization }, retryAttempts: 0 });
   return {
-    request: async ({ document, variables, data }) => {
+    request: async (document, variables) => {
       const response = await fetch(facts.graphqlUrl, {
         method: 'POST',
         headers: { 'content-type': 'application/json', authorization },
-        body: JSON.stringify({ query: document, variables }),
+        body: JSON.stringify({ query: print(document), variables }),
         signal: AbortSignal.timeout(requestLimitMs),
       });
-      return dataOf(await response.json(), data);
+      return parseData(document, await response.json());
     },
-    subscribe: ({ document, variables, data }, sink) => {
+    subscribe: (document, variables, sink) => {
       return socket.subscribe(
-        { query: document, variables },
+        { query: print(document), variables },
         {
-          next: (result) => sink.next(dataOf(result, data)),
+          next: (result) => sink.next(parseData(document, result)),
           error: (error) => sink.ended(new Error(`the subscription broke off: ${describe(error)}`, { cause: error })),
           complete: () => sink.ended(new Error('the subscription ended')),
         },
@@ -60,10 +58,13 @@ export function createDemoClient(facts: DemoFacts): DemoClient {
   };
 }
 
-function dataOf<Data>(result: unknown, data: z.ZodType<Data>): Data {
-  const { errors, data: value } = answer.parse(result);
+/** The answer's data. Throws the server's words when it holds errors, and for what is no answer at all. */
+function parseData<Data>(_document: TypedDocumentNode<Data, never>, result: unknown): Data {
+  const { errors, data } = answer.parse(result);
   if (errors !== undefined) throw new Error(`Posthorn answered: ${errors.map((error) => error.message).join(' ')}`);
-  return data.parse(value);
+  if (data === null || data === undefined) throw new Error('Posthorn answered with neither data nor errors');
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the server is held to the schema that typed the document
+  return data as Data;
 }
 
 /** graphql-ws throws errors, lists of GraphQL errors, and close events. */

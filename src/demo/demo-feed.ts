@@ -1,43 +1,37 @@
 import { EventEmitter, once } from 'node:events';
-import { z } from 'zod';
+import { graphql } from '../generated/gql.ts';
 import { feedLine } from './feed-line.ts';
+import type { DocumentType } from '../generated/gql.ts';
 import type { DemoClient } from './demo-client.ts';
 
-const feedData = z.object({
-  deliveryFeed: z.object({
-    at: z.string(),
-    change: z.string(),
-    webhook: z.object({ name: z.string() }),
-    delivery: z
-      .object({
-        nextAttemptAt: z.string().nullable(),
-        event: z.object({ id: z.string(), type: z.string() }),
-      })
-      .nullable(),
-    attempt: z
-      .object({
-        number: z.int(),
-        trigger: z.string(),
-        responseStatus: z.int().nullable(),
-        errorCode: z.string().nullable(),
-        durationMs: z.int(),
-      })
-      .nullable(),
-  }),
-});
-
-const feedDocument = `subscription DemoFeed($filter: DeliveryFeedFilter) {
-  deliveryFeed(filter: $filter) {
-    at
-    change
-    webhook { name }
-    delivery { nextAttemptAt event { id type } }
-    attempt { number trigger responseStatus errorCode durationMs }
+const feedSubscription = graphql(`
+  subscription DemoFeed($filter: DeliveryFeedFilter) {
+    deliveryFeed(filter: $filter) {
+      at
+      change
+      webhook {
+        name
+      }
+      delivery {
+        nextAttemptAt
+        event {
+          id
+          type
+        }
+      }
+      attempt {
+        number
+        trigger
+        responseStatus
+        errorCode
+        durationMs
+      }
+    }
   }
-}`;
+`);
 
 /** One item of the feed, as the demo asks for it. */
-export type DemoFeedItem = z.infer<typeof feedData>['deliveryFeed'];
+export type DemoFeedItem = DocumentType<typeof feedSubscription>['deliveryFeed'];
 
 /** The live feed of the demo's webhooks, printed as it comes. */
 export interface DemoFeed extends Disposable {
@@ -56,7 +50,8 @@ export function watchFeed(client: DemoClient, webhookIds: readonly string[], pri
   const arrivals = new EventEmitter();
   let endedBecause: Error | null = null;
   const end = client.subscribe(
-    { document: feedDocument, variables: { filter: { webhookIds } }, data: feedData },
+    feedSubscription,
+    { filter: { webhookIds: [...webhookIds] } },
     {
       next: ({ deliveryFeed }) => {
         items.push(deliveryFeed);
