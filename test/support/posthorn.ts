@@ -38,11 +38,16 @@ export async function createDataFolder(): Promise<{ path: string } & AsyncDispos
   };
 }
 
+/** A command as a process of its own. */
+export interface RunningCommand {
+  process: ChildProcess;
+  /** Everything printed so far, both streams. */
+  output: () => string;
+  ended: Promise<{ code: number | null; signal: string | null }>;
+}
+
 /** Runs a command of `src/main.ts` and gives the process with its output as it grows. */
-export function runPosthorn(
-  args: readonly string[],
-  env: Record<string, string>,
-): { process: ChildProcess; output: () => string; ended: Promise<{ code: number | null; signal: string | null }> } {
+export function runPosthorn(args: readonly string[], env: Record<string, string>): RunningCommand {
   const { PATH = '', HOME = '', TMPDIR = '' } = process.env;
   const child = spawn(process.execPath, ['src/main.ts', ...args], {
     cwd: repository,
@@ -58,48 +63,51 @@ export function runPosthorn(
 
 /** Starts Posthorn on a free port and waits until it says that it is ready. Throws with its output when it does not. */
 export async function startPosthorn(options: PosthornOptions = {}): Promise<Posthorn> {
-  const ownFolder = options.dataFolder === undefined ? await createDataFolder() : null;
-  const dataFolder = options.dataFolder ?? ownFolder?.path ?? '';
+  await using starting = new AsyncDisposableStack();
+  const dataFolder = options.dataFolder ?? starting.use(await createDataFolder()).path;
   const running = runPosthorn(['start'], { PORT: '0', POSTHORN_DATA: dataFolder, ...options.env });
   const child = running.process;
   const end: Posthorn['end'] = async (signal) => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     return await running.ended;
   };
-  await untilReady(child, running.output);
+  starting.defer(async () => void (await end('SIGTERM')));
+  await untilReady(running);
   const facts = JSON.parse(await readFile(path.join(dataFolder, 'demo.json'), 'utf8')) as {
     graphqlUrl: string;
     websocketUrl: string;
     apiKey: string;
     projectId: string;
   };
+  const owned = starting.move();
   return {
     ...facts,
     dataFolder,
     pid: child.pid ?? 0,
     output: running.output,
     end,
-    [Symbol.asyncDispose]: async () => {
-      await end('SIGTERM');
-      await ownFolder?.[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
 }
 
-async function untilReady(child: ChildProcess, output: () => string): Promise<void> {
+/** Waits until the process says that it is ready; kills it and throws with its output when it does not. */
+export async function untilReady({ process: child, output }: RunningCommand): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const limit = setTimeout(() => {
       child.kill('SIGKILL');
       reject(new Error(`posthorn was not ready within ${readyLimitMs} ms:\n${output()}`));
     }, readyLimitMs);
-    child.stdout?.on('data', () => {
+    const look = (): void => {
       if (!output().includes('Posthorn is ready')) return;
       clearTimeout(limit);
+      child.stdout?.off('data', look);
       resolve();
-    });
+    };
+    child.stdout?.on('data', look);
     child.once('close', (code) => {
       clearTimeout(limit);
       reject(new Error(`posthorn ended with ${code} before it was ready:\n${output()}`));
     });
+    look();
   });
 }
