@@ -12,7 +12,8 @@ const connection = new Redis(BENCH_REDIS, { maxRetriesPerRequest: null });
 const queue = new Queue(name, { connection });
 const agent = new Agent({ connections: Number(BENCH_CONCURRENCY), pipelining: 1 });
 const body = JSON.stringify({ id: 'evt', type: 'bench.event', data: { text: 'x'.repeat(900) } });
-const secret = Buffer.alloc(32, 1);
+// A text key: with bytes createHmac takes 27 µs instead of 6, and the ceiling would flatter us.
+const secret = Buffer.alloc(32, 1).toString('latin1');
 
 for (let first = 0; first < count; first += 1000) {
   const size = Math.min(1000, count - first);
