@@ -44,8 +44,13 @@ export interface WorkerDeps {
   settings: WorkerSettings;
 }
 
-/** On top of an attempt's own limit, what waiting for a socket and recording may take before a claim counts as abandoned. */
-const claimMarginMs = 20_000;
+/**
+ * On top of an attempt's own limit, what waiting for a socket and recording may take before a claim counts as abandoned:
+ * 20 s, and less where attempts are short.
+ */
+function claimMarginMs(attemptTimeoutMs: number): number {
+  return Math.min(20_000, 2 * attemptTimeoutMs + 1_000);
+}
 
 /** Starts taking jobs and sweeping. Disposing stops taking, finishes what is under way, and closes. */
 export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
@@ -60,7 +65,7 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
   };
   const sweepSettings = {
     graceMs: settings.sweepGraceMs,
-    claimLeaseMs: settings.attemptTimeoutMs + claimMarginMs,
+    claimLeaseMs: settings.attemptTimeoutMs + claimMarginMs(settings.attemptTimeoutMs),
   };
   if (settings.alone) {
     await releaseAllClaims(database);
