@@ -32,7 +32,7 @@ describe.each(deployments)('an event on its way (%s)', (deployment) => {
     await posthorn[Symbol.asyncDispose]();
   });
 
-  test('reaches the receiver as one signed request whose signature the standardwebhooks package verifies', async () => {
+  test.concurrent('reaches the receiver as one signed request whose signature the standardwebhooks package verifies', async () => {
     await using receiver = await startReceiver();
     const { secret, eventType } = await createWebhook(client, 'Signed', {
       url: `${receiver.url}/hooks?from=posthorn`,
@@ -66,7 +66,7 @@ describe.each(deployments)('an event on its way (%s)', (deployment) => {
     expect(receiver.requests).toHaveLength(1);
   });
 
-  test('needs a secret that is shown when the webhook is made, and never again', async () => {
+  test.concurrent('needs a secret that is shown when the webhook is made, and never again', async () => {
     const { webhook, secret } = await createWebhook(client, 'Secret', { url: 'http://127.0.0.1:9/' });
     expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
     const { data } = await client.ask(WebhookDocument, { id: webhook.id });
@@ -77,7 +77,7 @@ describe.each(deployments)('an event on its way (%s)', (deployment) => {
     expect(JSON.stringify(data)).not.toContain(secret.slice('whsec_'.length, 24));
   });
 
-  test.each(['websocket', 'sse'] as const)(
+  test.concurrent.each(['websocket', 'sse'] as const)(
     'is seen in the feed over %s: created, then delivered by its attempt',
     async (over) => {
       await using receiver = await startReceiver(() => ({ status: 202, body: 'taken' }));
@@ -110,7 +110,7 @@ describe.each(deployments)('an event on its way (%s)', (deployment) => {
     },
   );
 
-  test('is not missed by a subscriber who comes back with a cursor: exactly what came meanwhile, then live', async () => {
+  test.concurrent('is not missed by a subscriber who comes back with a cursor: exactly what came meanwhile, then live', async () => {
     await using receiver = await startReceiver();
     const { webhook, eventType } = await createWebhook(client, 'Resumed', { url: receiver.url });
     using witness = await watchFeed(client, [webhook.id]);
@@ -144,7 +144,7 @@ describe.each(deployments)('an event on its way (%s)', (deployment) => {
     expect(await resumed.until(isDelivered)).toEqual(live);
   });
 
-  test('can be followed by its delivery alone: as it is, then each change', async () => {
+  test.concurrent('can be followed by its delivery alone: as it is, then each change', async () => {
     let answers = 0;
     await using receiver = await startReceiver(() => ({ status: (answers += 1) === 1 ? 500 : 200 }));
     const { webhook, eventType } = await createWebhook(client, 'Followed', { url: receiver.url });
@@ -160,7 +160,7 @@ describe.each(deployments)('an event on its way (%s)', (deployment) => {
     ]);
   });
 
-  test('goes to every webhook that wants its type, once each, and to no other', async () => {
+  test.concurrent('goes to every webhook that wants its type, once each, and to no other', async () => {
     await using receiver = await startReceiver();
     const url = (path: string): string => `${receiver.url}/${path}`;
     const make = async (path: string, eventTypes: string[]) =>
@@ -175,7 +175,7 @@ describe.each(deployments)('an event on its way (%s)', (deployment) => {
     expect(receiver.requests.map(({ path }) => path).toSorted()).toEqual(['/both', '/exact', '/prefix']);
   });
 
-  test('is stored once for its idempotency key', async () => {
+  test.concurrent('is stored once for its idempotency key', async () => {
     await using receiver = await startReceiver();
     const { eventType } = await createWebhook(client, 'Idempotent', { url: receiver.url });
     const input = { type: eventType, data: { once: true }, idempotencyKey: 'only-once' };

@@ -6,7 +6,6 @@ import { createEmptyDatabase } from './postgres.ts';
 import { createDataFolder, runPosthorn, startPosthorn, untilReady } from './posthorn.ts';
 import type { Posthorn, RunningCommand } from './posthorn.ts';
 import { startTestRedis } from './redis.ts';
-import type { TestRedis } from './redis.ts';
 import type { Endpoint } from './e2e-client.ts';
 
 // What Posthorn runs on in the end-to-end tests, and Posthorn as real processes on it.
@@ -24,7 +23,7 @@ export interface E2eStack extends AsyncDisposable {
   env: Record<string, string>;
   dataFolder: string;
   /** Null on the embedded stack. */
-  durableRedis: TestRedis | null;
+  durableRedisUrl: string | null;
 }
 
 /** A Posthorn that answers, whatever it runs as. */
@@ -33,6 +32,8 @@ export interface RunningPosthorn extends Endpoint, AsyncDisposable {
   projectId: string;
   /** The worker processes of their own; empty where one process does all. */
   workers: readonly ChildProcess[];
+  /** Where the queue is; null on the embedded stack. */
+  durableRedisUrl: string | null;
   output: () => string;
 }
 
@@ -52,7 +53,7 @@ export async function createStack(kind: StackKind, env: Record<string, string> =
   if (kind === 'embedded') {
     const owned = starting.move();
     const dispose = async (): Promise<void> => await owned.disposeAsync();
-    return { kind, env: { ...common, ...env }, dataFolder, durableRedis: null, [Symbol.asyncDispose]: dispose };
+    return { kind, env: { ...common, ...env }, dataFolder, durableRedisUrl: null, [Symbol.asyncDispose]: dispose };
   }
   const database = starting.use(await createEmptyDatabase());
   const durableRedis = starting.use(await startTestRedis());
@@ -71,7 +72,7 @@ export async function createStack(kind: StackKind, env: Record<string, string> =
     kind,
     env: { ...common, ...servers, ...env },
     dataFolder,
-    durableRedis,
+    durableRedisUrl: durableRedis.url,
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
 }
@@ -88,7 +89,7 @@ export async function deploy(deployment: Deployment, env: Record<string, string>
   const posthorn =
     deployment === 'gateway and workers on redis'
       ? starting.use(await startSeparately(stack))
-      : { ...starting.use(await startOn(stack)), workers: [] };
+      : { ...starting.use(await startOn(stack)), workers: [], durableRedisUrl: stack.durableRedisUrl };
   const owned = starting.move();
   return { ...posthorn, [Symbol.asyncDispose]: async () => await owned.disposeAsync() };
 }
@@ -109,6 +110,7 @@ export async function deployTwoProjects(kind: StackKind): Promise<RunningPosthor
     output,
     stranger,
     workers: [],
+    durableRedisUrl: stack.durableRedisUrl,
     apiKey: first.apiKey,
     projectId: first.projectId,
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
@@ -134,6 +136,7 @@ async function startSeparately(stack: E2eStack): Promise<RunningPosthorn> {
     apiKey: first.apiKey,
     projectId: first.projectId,
     workers: workers.map((worker) => worker.process),
+    durableRedisUrl: stack.durableRedisUrl,
     output: () => [gateway, ...workers].map((role) => role?.output()).join('\n'),
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };

@@ -1,0 +1,167 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { setTimeout as after } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { countDeliveries, createWebhook, emit } from '../support/e2e-calls.ts';
+import { createApiClient, untilFound } from '../support/e2e-client.ts';
+import type { ApiClient } from '../support/e2e-client.ts';
+import { createStack, deploy, startOn } from '../support/e2e-stack.ts';
+import type { E2eStack, RunningPosthorn } from '../support/e2e-stack.ts';
+import { startReceiver } from '../support/receiver.ts';
+import type { ReceivedRequest, Receiver } from '../support/receiver.ts';
+
+const webhookCount = 20;
+const eventCount = 25;
+const deliveryCount = webhookCount * eventCount;
+const receivedBeforeTrouble = 150;
+/** What may be under way in a worker: a batch of 50 is let in while one place of the limit is free. */
+const inFlightMax = 64;
+const underWayMax = inFlightMax + 49;
+/** A claim of a dead worker counts as abandoned after three times the timeout and a second. */
+const quickTimeouts = { WEBHOOK_IN_FLIGHT_MAX: String(inFlightMax), WEBHOOK_TIMEOUT: '3' };
+const arrivalLimitMs = 45_000;
+
+/** A receiver that takes about 20 ms for a request, and none before `open`. */
+async function startSlowReceiver(): Promise<Receiver & { open: () => void }> {
+  const gate = Promise.withResolvers<void>();
+  const receiver = await startReceiver(async () => {
+    await gate.promise;
+    await after(20);
+    return {};
+  });
+  return { ...receiver, open: gate.resolve };
+}
+
+function byDelivery(requests: readonly ReceivedRequest[]): ReceivedRequest[][] {
+  return [...Map.groupBy(requests, ({ headers }) => headers['x-posthorn-delivery'] ?? '').values()];
+}
+
+/** Emits events to webhooks while the receiver holds its answers, so that all of them are under way when it opens. */
+async function emitToAll(client: ApiClient, name: string, url: string): Promise<string[]> {
+  const webhookIds: string[] = [];
+  let type = '';
+  for (let number = 1; number <= webhookCount; number += 1) {
+    const { webhook, eventType } = await createWebhook(client, name, { url });
+    webhookIds.push(webhook.id);
+    type = eventType;
+  }
+  const emitted = Array.from({ length: eventCount }, async (_, number) => await emit(client, type, { number }));
+  expect((await Promise.all(emitted)).flatMap(({ deliveryIds }) => deliveryIds)).toHaveLength(deliveryCount);
+  return webhookIds;
+}
+
+async function untilAllDelivered(client: ApiClient, webhookIds: string[]): Promise<void> {
+  await untilFound(
+    'all deliveries to be delivered',
+    async () =>
+      (await countDeliveries(client, ['DELIVERED'], webhookIds))['DELIVERED'] === deliveryCount ? true : null,
+    arrivalLimitMs,
+  );
+}
+
+/** Every delivery is in exactly one status, and that is DELIVERED. */
+async function expectLedger(client: ApiClient, webhookIds: string[]): Promise<void> {
+  const others = ['PENDING', 'DELIVERING', 'RETRYING', 'FAILED', 'SKIPPED', 'CANCELLED'] as const;
+  expect(await countDeliveries(client, ['DELIVERED', ...others], webhookIds)).toEqual({
+    all: deliveryCount,
+    DELIVERED: deliveryCount,
+    ...Object.fromEntries(others.map((status) => [status, 0])),
+  });
+}
+
+/** All deliveries came; those that came twice were under way, and say so by their id. Prints how many. */
+function expectEachArrived(receiver: Receiver, killed: string): void {
+  const deliveries = byDelivery(receiver.requests);
+  const duplicateCount = receiver.requests.length - deliveries.length;
+  process.stdout.write(
+    `kill -9 (${killed}): ${deliveries.length} of ${deliveryCount} arrived, ${duplicateCount} of them twice; ` +
+      `at most ${underWayMax} were under way\n`,
+  );
+  expect(deliveries).toHaveLength(deliveryCount);
+  expect(duplicateCount).toBeLessThanOrEqual(underWayMax);
+  for (const requests of deliveries) {
+    expect(requests.length).toBeLessThanOrEqual(2);
+    expect(new Set(requests.map(({ headers }) => headers['webhook-id'])).size).toBe(1);
+    expect(new Set(requests.map(({ body }) => body)).size).toBe(1);
+  }
+}
+
+describe.each(['embedded', 'redis'] as const)('trouble while 500 deliveries are under way (%s)', (kind) => {
+  let stack: E2eStack;
+
+  beforeAll(async () => {
+    stack = await createStack(kind, quickTimeouts);
+  });
+
+  afterAll(async () => {
+    await stack[Symbol.asyncDispose]();
+  });
+
+  test('kill -9 of the whole process and a restart: all 500 arrive, and only what was under way comes twice', async () => {
+    await using receiver = await startSlowReceiver();
+    const killed = await startOn(stack);
+    let webhookIds: string[];
+    {
+      await using client = createApiClient(killed, killed.apiKey);
+      webhookIds = await emitToAll(client, 'Killed', receiver.url);
+    }
+    receiver.open();
+    await receiver.waitFor(receivedBeforeTrouble, 15_000);
+    await killed.end('SIGKILL');
+    expect(receiver.requests.length).toBeLessThan(deliveryCount);
+
+    await using restarted = await startOn(stack);
+    await using client = createApiClient(restarted, restarted.apiKey);
+    await untilAllDelivered(client, webhookIds);
+    expectEachArrived(receiver, kind);
+    await expectLedger(client, webhookIds);
+  });
+});
+
+describe('trouble while 500 deliveries are under way (gateway and workers on redis)', () => {
+  let posthorn: RunningPosthorn;
+  let client: ApiClient;
+
+  beforeAll(async () => {
+    posthorn = await deploy('gateway and workers on redis', quickTimeouts);
+    client = createApiClient(posthorn, posthorn.apiKey);
+  });
+
+  afterAll(async () => {
+    await client[Symbol.asyncDispose]();
+    await posthorn[Symbol.asyncDispose]();
+  });
+
+  test('a queue emptied in the middle: everything still arrives, each delivery once', async () => {
+    await using receiver = await startSlowReceiver();
+    const webhookIds = await emitToAll(client, 'Flushed', receiver.url);
+    receiver.open();
+    await receiver.waitFor(receivedBeforeTrouble, 15_000);
+    await flushAll(posthorn.durableRedisUrl ?? '');
+    expect(receiver.requests.length).toBeLessThan(deliveryCount);
+    await untilAllDelivered(client, webhookIds);
+    expect(receiver.requests).toHaveLength(deliveryCount);
+    expect(byDelivery(receiver.requests)).toHaveLength(deliveryCount);
+    await expectLedger(client, webhookIds);
+  });
+
+  test('kill -9 of one of two workers: the other one delivers what it held', async () => {
+    await using receiver = await startSlowReceiver();
+    const webhookIds = await emitToAll(client, 'Orphaned', receiver.url);
+    receiver.open();
+    await receiver.waitFor(receivedBeforeTrouble, 15_000);
+    posthorn.workers[0]?.kill('SIGKILL');
+    expect(receiver.requests.length).toBeLessThan(deliveryCount);
+    await untilAllDelivered(client, webhookIds);
+    expectEachArrived(receiver, 'one worker');
+    await expectLedger(client, webhookIds);
+  });
+});
+
+async function flushAll(url: string): Promise<void> {
+  const redis = new Redis(url);
+  try {
+    await redis.flushall();
+  } finally {
+    await redis.quit();
+  }
+}
