@@ -28,22 +28,33 @@ export type Claim =
 
 export type ClaimDelivery = (deliveryId: DeliveryId) => Promise<Claim>;
 
+/** What one delivery of a batch came to; a failure is its own and not the batch's. */
+type Outcome = Claim | { kind: 'failed'; error: unknown };
+
 /**
  * Gives the function that takes a due delivery and loads everything its attempt needs. Concurrent calls share one
- * statement. However many workers ask for a delivery, one gets it.
+ * statement. However many workers ask for a delivery, one gets it. Rejects when the webhook's secrets or headers cannot be
+ * decrypted: the claim then goes stale, and the delivery is due again.
  */
 export function createClaimer(database: Database, secretBox: SecretBox, settings: ClaimSettings): ClaimDelivery {
-  return coalesce((ids: DeliveryId[]) => claimDeliveries(database, secretBox, settings, ids));
+  const claimTogether = coalesce((ids: DeliveryId[]) => claimDeliveries(database, secretBox, settings, ids));
+  return async (id) => {
+    const outcome = await claimTogether(id);
+    if (outcome.kind === 'failed') throw outcome.error;
+    return outcome;
+  };
 }
 
 // A retry's job may fire a little before the database's clock says it is due; dropping it would leave it to sweep.
 // due_at stays null on the happy path, so that the update stays HOT; where it is set it moves to the end of the lease,
-// which is how sweep finds claims of workers that died.
+// which is how sweep finds claims of workers that died. A delivery that is still held may be claimed between its webhook's
+// resumption and its release, which then must not touch it any more; sweep's mark may be past it, so it needs a due_at.
 const claimSql = `
 update deliveries d set
   status = 'DELIVERING',
   claimed_at = now(),
-  due_at = case when d.due_at is not null then now() + $2::int * interval '1 ms' end
+  held = false,
+  due_at = case when d.due_at is not null or d.held then now() + $2::int * interval '1 ms' end
 from events e, webhooks w
 where d.id = any($1::uuid[])
   and e.id = d.event_id
@@ -78,35 +89,46 @@ async function claimDeliveries(
   secretBox: SecretBox,
   settings: ClaimSettings,
   ids: readonly DeliveryId[],
-): Promise<Claim[]> {
+): Promise<Outcome[]> {
   const { rows } = await database.pipeline.query<ClaimedRow>({
     name: 'claim-deliveries',
     text: claimSql,
     values: [[...new Set(ids.map((id) => uuidOf(id)))], settings.claimLeaseMs],
   });
   const endpoints = await loadEndpoints(database, secretBox, settings, rows);
-  const claims = new Map<DeliveryId, Claim>();
-  for (const row of rows) {
-    const dispatch = dispatchOf(row, endpoints);
-    claims.set(dispatch.deliveryId, { kind: 'claimed', dispatch });
+  const outcomes = new Map<DeliveryId, Outcome>();
+  for (const row of rows) outcomes.set(idFromUuid('delivery', row.id), outcomeOf(row, endpoints.get(row.webhook_id)));
+  const missed = ids.filter((id) => !outcomes.has(id));
+  for (const [id, outcome] of await settleMissed(database, settings, missed)) outcomes.set(id, outcome);
+  return ids.map((id) => takeFirst(outcomes, id));
+}
+
+/** What became of deliveries that were not claimed. Never rejects: the others of the batch are claimed, and go on. */
+async function settleMissed(
+  database: Database,
+  settings: ClaimSettings,
+  missed: readonly DeliveryId[],
+): Promise<[DeliveryId, Outcome][]> {
+  if (missed.length === 0) return [];
+  try {
+    const settled = await settleUnsendable(database, missed, settings.claimLeaseMs);
+    return settled.map((delivery) => [delivery.id, { kind: 'settled', delivery }]);
+  } catch (error) {
+    return missed.map((id) => [id, { kind: 'failed', error }]);
   }
-  const missed = ids.filter((id) => !claims.has(id));
-  if (missed.length > 0) {
-    for (const delivery of await settleUnsendable(database, missed)) {
-      claims.set(delivery.id, { kind: 'settled', delivery });
-    }
-  }
-  return ids.map((id) => takeFirst(claims, id));
 }
 
 /** An id that was asked for twice in one batch is given to the first that asked. */
-function takeFirst(claims: Map<DeliveryId, Claim>, id: DeliveryId): Claim {
-  const claim = claims.get(id);
-  claims.delete(id);
-  return claim ?? { kind: 'dropped' };
+function takeFirst(outcomes: Map<DeliveryId, Outcome>, id: DeliveryId): Outcome {
+  const outcome = outcomes.get(id);
+  outcomes.delete(id);
+  return outcome ?? { kind: 'dropped' };
 }
 
 type Endpoint = Pick<Dispatch, 'url' | 'headers' | 'signatureStyle' | 'secrets' | 'retryScheduleSeconds'>;
+
+/** A webhook that cannot be read spoils its own deliveries' claims, not those of the batch. */
+type LoadedEndpoint = { kind: 'readable'; endpoint: Endpoint } | { kind: 'unreadable'; error: unknown };
 
 const endpointsSql = `
 select w.id, w.url, w.headers, w.signature_style::text, w.retry_schedule,
@@ -130,7 +152,7 @@ async function loadEndpoints(
   secretBox: SecretBox,
   settings: ClaimSettings,
   claimed: readonly ClaimedRow[],
-): Promise<Map<string, Endpoint>> {
+): Promise<Map<string, LoadedEndpoint>> {
   const webhookIds = [...new Set(claimed.map((row) => row.webhook_id))];
   if (webhookIds.length === 0) return new Map();
   const { rows } = await database.pipeline.query<EndpointRow>({
@@ -138,23 +160,31 @@ async function loadEndpoints(
     text: endpointsSql,
     values: [webhookIds],
   });
-  return new Map(
-    rows.map((row) => [
-      row.id,
-      {
-        url: row.url,
-        headers: webhookHeaders(secretBox, row),
-        signatureStyle: row.signature_style,
-        secrets: row.secrets.map((ciphertext) => secretBytes(secretBox.decrypt(ciphertext))),
-        retryScheduleSeconds: row.retry_schedule.length > 0 ? row.retry_schedule : settings.retryScheduleSeconds,
-      },
-    ]),
-  );
+  return new Map(rows.map((row) => [row.id, readEndpoint(secretBox, settings, row)]));
 }
 
-function dispatchOf(row: ClaimedRow, endpoints: ReadonlyMap<string, Endpoint>): Dispatch {
-  const endpoint = endpoints.get(row.webhook_id);
-  if (endpoint === undefined) throw new Error(`webhook ${row.webhook_id} of a claimed delivery is gone`);
+function readEndpoint(secretBox: SecretBox, settings: ClaimSettings, row: EndpointRow): LoadedEndpoint {
+  try {
+    const endpoint = {
+      url: row.url,
+      headers: webhookHeaders(secretBox, row),
+      signatureStyle: row.signature_style,
+      secrets: row.secrets.map((ciphertext) => secretBytes(secretBox.decrypt(ciphertext))),
+      retryScheduleSeconds: row.retry_schedule.length > 0 ? row.retry_schedule : settings.retryScheduleSeconds,
+    };
+    return { kind: 'readable', endpoint };
+  } catch (cause) {
+    return { kind: 'unreadable', error: new Error(`webhook ${row.id} cannot be read`, { cause }) };
+  }
+}
+
+function outcomeOf(row: ClaimedRow, loaded: LoadedEndpoint | undefined): Outcome {
+  if (loaded === undefined) return { kind: 'failed', error: new Error(`webhook ${row.webhook_id} is gone`) };
+  if (loaded.kind === 'unreadable') return { kind: 'failed', error: loaded.error };
+  return { kind: 'claimed', dispatch: dispatchOf(row, loaded.endpoint) };
+}
+
+function dispatchOf(row: ClaimedRow, endpoint: Endpoint): Dispatch {
   return {
     ...endpoint,
     deliveryId: idFromUuid('delivery', row.id),

@@ -20,7 +20,8 @@ export interface SettledDelivery {
   finishedAt: Date;
 }
 
-// A held delivery has no due_at: sweep leaves it alone, and resuming the webhook makes it due.
+// A held delivery has no due_at: sweep leaves it alone, and resuming the webhook makes it due. A stale claim is settled as
+// well: its worker died, the webhook's claim condition keeps every other from it, and nobody else would ever end it.
 const settleSql = `
 with settled as (
   update deliveries d set
@@ -37,7 +38,8 @@ with settled as (
     finished_at = case when w.status = 'DISABLED' or w.deleted_at is not null then now() end
   from webhooks w
   where d.id = any($1::uuid[]) and w.id = d.webhook_id and not d.held
-    and d.status in ('PENDING', 'RETRYING')
+    and (d.status in ('PENDING', 'RETRYING')
+      or d.status = 'DELIVERING' and d.claimed_at < now() - $2::int * interval '1 ms')
     and (w.deleted_at is not null or w.status in ('PAUSED', 'DISABLED') and d.trigger <> 'TEST')
   returning d.*
 )
@@ -64,13 +66,18 @@ interface SettledRow {
 
 /**
  * Takes deliveries whose webhook does not take them now out of the way: held while it is paused, SKIPPED (never tried)
- * or FAILED when it is disabled, CANCELLED when it is deleted. Gives those that have ended.
+ * or FAILED when it is disabled, CANCELLED when it is deleted. Those under way stay, unless their claim is older than the
+ * lease. Gives those that have ended.
  */
-export async function settleUnsendable(database: Database, ids: readonly DeliveryId[]): Promise<SettledDelivery[]> {
+export async function settleUnsendable(
+  database: Database,
+  ids: readonly DeliveryId[],
+  claimLeaseMs: number,
+): Promise<SettledDelivery[]> {
   const { rows } = await database.pipeline.query<SettledRow>({
     name: 'settle-unsendable',
     text: settleSql,
-    values: [ids.map((id) => uuidOf(id))],
+    values: [ids.map((id) => uuidOf(id)), claimLeaseMs],
   });
   return rows.map((row) => ({
     id: idFromUuid('delivery', row.id),

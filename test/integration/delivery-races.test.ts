@@ -1,0 +1,144 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { decide } from '../../src/domain/delivery.ts';
+import { uuidOf } from '../../src/domain/ids.ts';
+import { createClaimer } from '../../src/store/claim-deliveries.ts';
+import { releaseHeldDeliveries } from '../../src/store/held-deliveries.ts';
+import { ledger } from '../../src/store/ledger.ts';
+import { createRecorder } from '../../src/store/record-attempts.ts';
+import { indexOpenDeliveries, listDue } from '../../src/store/sweep.ts';
+import { disableWebhook, pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
+import { deleteWebhook } from '../../src/store/webhooks.ts';
+import { answered } from '../support/send-result.ts';
+import { addDeliveries, addDelivery, addWebhook, openStoreFixture, readDelivery } from '../support/store-fixture.ts';
+import type { Dispatch } from '../../src/domain/delivery.ts';
+import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
+import type { ClaimDelivery } from '../../src/store/claim-deliveries.ts';
+import type { RecordAttempt } from '../../src/store/record-attempts.ts';
+import type { StoreFixture } from '../support/store-fixture.ts';
+
+const never = new AbortController().signal;
+const claimLeaseMs = 60_000;
+const sweepSettings = { graceMs: 0, claimLeaseMs };
+
+let fixture: StoreFixture;
+let webhookId: WebhookId;
+let claim: ClaimDelivery;
+let record: RecordAttempt;
+
+beforeAll(async () => {
+  fixture = await openStoreFixture();
+  claim = createClaimer(fixture.db, fixture.secretBox, { retryScheduleSeconds: [3600], claimLeaseMs });
+  record = createRecorder(fixture.db);
+});
+afterAll(async () => await fixture?.[Symbol.asyncDispose]());
+beforeEach(async () => {
+  await fixture.db.pipeline.query('truncate deliveries, attempts, events');
+  await fixture.db.pipeline.query('update webhooks set deleted_at = now()');
+  webhookId = await addWebhook(fixture);
+});
+
+async function claimed(id: DeliveryId): Promise<Dispatch> {
+  const result = await claim(id);
+  if (result.kind !== 'claimed') throw new Error(result.kind);
+  return result.dispatch;
+}
+
+async function attempt(dispatch: Dispatch, status: number): Promise<void> {
+  const result = answered(status);
+  await record({ dispatch, result, decision: decide(dispatch, result, 0.5) });
+}
+
+/** A delivery whose worker died long ago, as sweep has indexed it. */
+async function abandonedDelivery(attemptCount: number): Promise<DeliveryId> {
+  const longAgo = new Date(Date.now() - 2 * claimLeaseMs);
+  return await addDelivery(fixture, webhookId, {
+    status: 'DELIVERING',
+    attemptCount,
+    claimedAt: longAgo,
+    dueAt: longAgo,
+  });
+}
+
+describe('a claim whose worker died', () => {
+  test('ends when its webhook was deleted meanwhile, and sweep is done with it', async () => {
+    const id = await abandonedDelivery(0);
+    await deleteWebhook(fixture.db, fixture.projectId, webhookId);
+    expect(await claim(id)).toMatchObject({ kind: 'settled', delivery: { status: 'CANCELLED' } });
+    expect(await readDelivery(fixture, id)).toMatchObject({ status: 'CANCELLED', dueAt: null, claimedAt: null });
+    expect(await listDue(fixture.db, 0, 10)).toEqual([]);
+  });
+
+  test('ends when its webhook was disabled meanwhile', async () => {
+    const [untried, tried] = [await abandonedDelivery(0), await abandonedDelivery(2)];
+    await disableWebhook(fixture.db, fixture.projectId, webhookId, 'GONE');
+    const claims = [await claim(untried), await claim(tried)];
+    expect(claims.map((each) => each.kind === 'settled' && each.delivery.status)).toEqual(['SKIPPED', 'FAILED']);
+    expect(await listDue(fixture.db, 0, 10)).toEqual([]);
+  });
+
+  test('is held when its webhook was paused meanwhile, and goes out when that resumes', async () => {
+    const id = await abandonedDelivery(2);
+    await pauseWebhook(fixture.db, fixture.projectId, webhookId);
+    expect((await claim(id)).kind).toBe('dropped');
+    expect(await readDelivery(fixture, id)).toMatchObject({ status: 'RETRYING', held: true, dueAt: null });
+    await resumeWebhook(fixture.db, fixture.projectId, webhookId);
+    expect(await claimed(id)).toMatchObject({ attemptNumber: 3 });
+  });
+
+  test('a claim that is under way stays when its webhook is deleted', async () => {
+    const id = await addDelivery(fixture, webhookId);
+    const dispatch = await claimed(id);
+    await deleteWebhook(fixture.db, fixture.projectId, webhookId);
+    expect((await claim(id)).kind).toBe('dropped');
+    await attempt(dispatch, 200);
+    expect(await readDelivery(fixture, id)).toMatchObject({ status: 'DELIVERED' });
+  });
+});
+
+describe('a held delivery that is claimed after its webhook resumed and before it is released', () => {
+  let dispatch: Dispatch;
+
+  beforeEach(async () => {
+    const id = await addDelivery(fixture, webhookId, { held: true });
+    dispatch = await claimed(id);
+  });
+
+  test('keeps its retry schedule', async () => {
+    await attempt(dispatch, 500);
+    await releaseHeldDeliveries(fixture.db);
+    const { dueAt } = await readDelivery(fixture, dispatch.deliveryId);
+    expect(dueAt?.getTime()).toBeGreaterThan(Date.now() + 1_000_000);
+  });
+
+  test('leaves nothing in the due index once it is delivered', async () => {
+    await attempt(dispatch, 200);
+    await releaseHeldDeliveries(fixture.db);
+    expect(await readDelivery(fixture, dispatch.deliveryId)).toMatchObject({ held: false, dueAt: null });
+  });
+
+  test('is found when its worker dies, though the sweep mark is past it', async () => {
+    await indexOpenDeliveries(fixture.db, sweepSettings, never);
+    const { dueAt, claimedAt } = await readDelivery(fixture, dispatch.deliveryId);
+    expect(dueAt?.getTime()).toBe((claimedAt?.getTime() ?? 0) + claimLeaseMs);
+  });
+});
+
+test('a delivery made after the clock stepped back is swept, though sweep came later than its grace', async () => {
+  await fixture.db.pipeline.query(`update sweep_marks set mark = posthorn_uuid_at(now() + interval '1 hour')`);
+  const id = await addDelivery(fixture, webhookId);
+  await fixture.db.pipeline.query('select pg_sleep(0.005)');
+  await indexOpenDeliveries(fixture.db, sweepSettings, never);
+  // A due time is a whole millisecond, perhaps the next one.
+  await vi.waitFor(async () => expect(await listDue(fixture.db, 0, 10)).toEqual([id]));
+});
+
+test('a webhook whose secret cannot be decrypted spoils no other claim of the batch', async () => {
+  const spoilt = await addWebhook(fixture);
+  await fixture.db.pipeline.query(`update webhook_secrets set ciphertext = 'lost' where webhook_id = $1`, [
+    uuidOf(spoilt),
+  ]);
+  const ids = [...(await addDeliveries(fixture, webhookId, 2)), await addDelivery(fixture, spoilt)];
+  const claims = await Promise.allSettled(ids.map(async (id) => await claim(id)));
+  expect(claims.map((each) => each.status)).toEqual(['fulfilled', 'fulfilled', 'rejected']);
+  expect((await ledger(fixture.db, fixture.projectId)).counts.DELIVERING).toBe(3);
+});
