@@ -1,9 +1,9 @@
-import { DatabaseError } from 'pg';
 import { z } from 'zod';
 import { coalesce } from '../coalesce.ts';
 import { matchingFilters } from '../domain/event-type.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { newId } from './new-id.ts';
+import { isRefusedData } from './refused-data.ts';
 import type { AttemptTrigger } from '../domain/delivery.ts';
 import type { DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
 import type { Database } from './database.ts';
@@ -70,15 +70,18 @@ export function createEmitter(database: Database, settings: EmitSettings): EmitE
   const emitTogether = coalesce((events: NewEvent[]) => emitEvents(database, settings, events));
   return async (input) => {
     const event = newEvent(input);
+    return (await store(event)) ?? (await earlierEvent(database, event));
+  };
+
+  async function store(event: NewEvent): Promise<EmitResult | null> {
     try {
       return await emitTogether(event);
     } catch (error) {
       if (!isRefusedData(error)) throw error;
       const [result] = await emitEvents(database, settings, [event]);
-      if (result === undefined) throw error;
-      return result;
+      return result ?? null;
     }
-  };
+  }
 }
 
 interface NewEvent {
@@ -92,11 +95,6 @@ function newEvent(input: EmitInput): NewEvent {
   const id = newId('event');
   const { type, occurredAt, projectId, data } = input;
   return { id, input, body: JSON.stringify({ id, type, timestamp: occurredAt.toISOString(), projectId, data }) };
-}
-
-/** SQLSTATE class 22, data exception: the statement was rolled back because of what one input contains. */
-function isRefusedData(error: unknown): boolean {
-  return error instanceof DatabaseError && (error.code?.startsWith('22') ?? false);
 }
 
 // json_to_recordset took 38.0k events/s where unnest of arrays took 35.1k. Filters match by array overlap, so that any
@@ -142,11 +140,15 @@ interface EmitRow {
   due_at: Date | null;
 }
 
+/**
+ * Stores the events; null for those whose idempotency key was used before. Looking these up is their own callers'
+ * business: were it to fail here, the others would be told that they failed, though they are stored.
+ */
 async function emitEvents(
   database: Database,
   settings: EmitSettings,
   events: readonly NewEvent[],
-): Promise<EmitResult[]> {
+): Promise<(EmitResult | null)[]> {
   const { rows } = await database.pipeline.query<EmitRow>({
     name: 'emit-events',
     text: emitSql,
@@ -158,13 +160,11 @@ async function emitEvents(
     if (row.id !== null) entry.deliveries.push(createdDelivery(row, row.id));
     stored.set(row.event_id, entry);
   }
-  return await Promise.all(
-    events.map(async (event): Promise<EmitResult> => {
-      const entry = stored.get(uuidOf(event.id));
-      if (entry === undefined) return await earlierEvent(database, event);
-      return { kind: 'stored', event: storedEvent(event, entry.createdAt), deliveries: entry.deliveries };
-    }),
-  );
+  return events.map((event) => {
+    const entry = stored.get(uuidOf(event.id));
+    if (entry === undefined) return null;
+    return { kind: 'stored', event: storedEvent(event, entry.createdAt), deliveries: entry.deliveries };
+  });
 }
 
 function inputRow({ id, body, input }: NewEvent): Record<string, unknown> {

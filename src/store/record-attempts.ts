@@ -1,7 +1,9 @@
+import { setTimeout } from 'node:timers/promises';
 import { coalesce } from '../coalesce.ts';
 import { isSuccess, statusAfter } from '../domain/delivery.ts';
 import { uuidOf } from '../domain/ids.ts';
 import { newId } from './new-id.ts';
+import { isRefusedData } from './refused-data.ts';
 import type { Decision, Dispatch, SendResult } from '../domain/delivery.ts';
 import type { AttemptId } from '../domain/ids.ts';
 import type { Database } from './database.ts';
@@ -25,15 +27,68 @@ export interface RecordedAttempt {
 
 export type RecordAttempt = (attempt: AttemptToRecord) => Promise<RecordedAttempt>;
 
+interface IdentifiedAttempt {
+  attempt: AttemptToRecord;
+  id: AttemptId;
+}
+
+/** Waits before a failed record is tried again: 18 s in all, about as long as the claim stays good. */
+const retryWaitsMs = [100, 500, 2_000, 5_000, 10_000];
+
 /**
  * Gives the function that stores an attempt and changes its delivery as decided, in one transaction. Concurrent calls
  * share one statement. Only the claim that is still held changes the delivery, so a late worker cannot undo a later fate.
+ * The request has been made by now, and an attempt that is not recorded is made again: a record that fails is repeated
+ * for 18 s, alone when what an attempt contains was refused, and rejects only then.
  */
 export function createRecorder(database: Database): RecordAttempt {
-  return coalesce((attempts: AttemptToRecord[]) => recordAttempts(database, attempts));
+  const recordFirst = coalesce((attempts: IdentifiedAttempt[]) => recordAttempts(database, attempts, recordSql));
+  const recordAgain = coalesce((attempts: IdentifiedAttempt[]) => recordAttempts(database, attempts, recordAgainSql));
+
+  async function persist(attempt: IdentifiedAttempt): Promise<RecordedAttempt> {
+    let failure: unknown;
+    try {
+      return await recordFirst(attempt);
+    } catch (error) {
+      failure = error;
+    }
+    for (const waitMs of retryWaitsMs) {
+      if (isRefusedData(failure)) return await recordAlone(database, attempt);
+      await setTimeout(waitMs);
+      try {
+        return await recordAgain(attempt);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  return async (attempt) => {
+    const recorded = await persist({ attempt, id: newId('attempt') });
+    if (!recorded.decided) await database.pipeline.query(countSql, [uuidOf(recorded.attemptId)]);
+    return recorded;
+  };
 }
 
-const recordSql = `
+async function recordAlone(database: Database, attempt: IdentifiedAttempt): Promise<RecordedAttempt> {
+  const [recorded] = await recordAttempts(database, [attempt], recordAgainSql);
+  if (recorded === undefined) throw new Error('one attempt gave no record');
+  return recorded;
+}
+
+interface RecordStatement {
+  name: string;
+  text: string;
+}
+
+const recordSql = recordStatement('record-attempts', '');
+// What failed may have been committed all the same, when only the answer was lost: the attempt is stored once, and its
+// delivery, no longer claimed, stays as that decided. The first try is spared the cost of looking.
+const recordAgainSql = recordStatement('record-attempts-again', 'on conflict (id) do nothing');
+
+function recordStatement(name: string, onConflict: string): RecordStatement {
+  const text = `
 with r as materialized (
   select * from json_to_recordset($1::json) as r(
     id uuid, delivery_id uuid, claimed_at timestamptz, number smallint, outcome attempt_outcome,
@@ -45,6 +100,7 @@ with r as materialized (
                         first_byte_ms, response_status, response_headers, response_body, error_code, error_message)
   select id, delivery_id, number, outcome, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms,
          first_byte_ms, response_status, response_headers, response_body, error_code, error_message from r
+  ${onConflict}
 )
 update deliveries d set
   status = r.status,
@@ -56,24 +112,27 @@ update deliveries d set
   failure_reason = r.failure_reason
 from r
 where d.id = r.delivery_id and d.status = 'DELIVERING' and d.claimed_at = r.claimed_at
-returning d.id, d.due_at, d.finished_at`;
+returning r.id, d.due_at, d.finished_at`;
+  return { name, text };
+}
 
 // The claim was lost, but an attempt was made: the count must say so, or two attempts would bear one number.
 const countSql = `
 update deliveries d set attempt_count = greatest(d.attempt_count, a.number)
-from (select delivery_id, max(number) as number from attempts where id = any($1::uuid[]) group by delivery_id) a
-where d.id = a.delivery_id`;
+from attempts a where a.id = $1 and d.id = a.delivery_id`;
 
-async function recordAttempts(database: Database, attempts: readonly AttemptToRecord[]): Promise<RecordedAttempt[]> {
-  const identified = attempts.map((attempt) => ({ attempt, id: newId('attempt') }));
+async function recordAttempts(
+  database: Database,
+  attempts: readonly IdentifiedAttempt[],
+  statement: RecordStatement,
+): Promise<RecordedAttempt[]> {
   const { rows } = await database.pipeline.query<{ id: string; due_at: Date | null; finished_at: Date | null }>({
-    name: 'record-attempts',
-    text: recordSql,
-    values: [JSON.stringify(identified.map(({ attempt, id }) => attemptRow(attempt, id)))],
+    ...statement,
+    values: [JSON.stringify(attempts.map(({ attempt, id }) => attemptRow(attempt, id)))],
   });
   const decided = new Map(rows.map((row) => [row.id, row]));
-  const recorded = identified.map(({ attempt, id }) => {
-    const row = decided.get(uuidOf(attempt.dispatch.deliveryId));
+  return attempts.map(({ id }) => {
+    const row = decided.get(uuidOf(id));
     return {
       attemptId: id,
       decided: row !== undefined,
@@ -81,11 +140,6 @@ async function recordAttempts(database: Database, attempts: readonly AttemptToRe
       finishedAt: row?.finished_at ?? null,
     };
   });
-  const undecided = recorded.filter((attempt) => !attempt.decided);
-  if (undecided.length > 0) {
-    await database.pipeline.query(countSql, [undecided.map((attempt) => uuidOf(attempt.attemptId))]);
-  }
-  return recorded;
 }
 
 function attemptRow({ dispatch, result, decision }: AttemptToRecord, id: AttemptId): Record<string, unknown> {

@@ -2,17 +2,20 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import { decide } from '../../src/domain/delivery.ts';
 import { uuidOf } from '../../src/domain/ids.ts';
 import { createClaimer } from '../../src/store/claim-deliveries.ts';
+import { createEmitter } from '../../src/store/emit-event.ts';
 import { releaseHeldDeliveries } from '../../src/store/held-deliveries.ts';
 import { ledger } from '../../src/store/ledger.ts';
 import { createRecorder } from '../../src/store/record-attempts.ts';
-import { indexOpenDeliveries, listDue } from '../../src/store/sweep.ts';
+import { indexOpenDeliveries, listDue, releaseAllClaims } from '../../src/store/sweep.ts';
 import { disableWebhook, pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
 import { answered } from '../support/send-result.ts';
 import { addDeliveries, addDelivery, addWebhook, openStoreFixture, readDelivery } from '../support/store-fixture.ts';
+import type { QueryConfig } from 'pg';
 import type { Dispatch } from '../../src/domain/delivery.ts';
 import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
 import type { ClaimDelivery } from '../../src/store/claim-deliveries.ts';
+import type { EmitResult } from '../../src/store/emit-event.ts';
 import type { RecordAttempt } from '../../src/store/record-attempts.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
 
@@ -46,6 +49,12 @@ async function claimed(id: DeliveryId): Promise<Dispatch> {
 async function attempt(dispatch: Dispatch, status: number): Promise<void> {
   const result = answered(status);
   await record({ dispatch, result, decision: decide(dispatch, result, 0.5) });
+}
+
+/** The answers to the delivery's attempts, as recorded. */
+async function outcomesOf(id: DeliveryId) {
+  const attempts = await fixture.db.prisma.attempt.findMany({ where: { deliveryId: uuidOf(id) } });
+  return attempts.map((each) => each.responseStatus);
 }
 
 /** A delivery whose worker died long ago, as sweep has indexed it. */
@@ -141,4 +150,82 @@ test('a webhook whose secret cannot be decrypted spoils no other claim of the ba
   const claims = await Promise.allSettled(ids.map(async (id) => await claim(id)));
   expect(claims.map((each) => each.status)).toEqual(['fulfilled', 'fulfilled', 'rejected']);
   expect((await ledger(fixture.db, fixture.projectId)).counts.DELIVERING).toBe(3);
+});
+
+describe('a record that fails after the request was made', () => {
+  test('is repeated when Postgres could not do it, and the attempt counts once', async () => {
+    await fixture.db.pipeline.query(`
+      create sequence attempt_inserts;
+      create function fail_once() returns trigger language plpgsql as $$ begin
+        if nextval('attempt_inserts') = 1 then raise exception 'as in a deadlock' using errcode = '40P01'; end if;
+        return new;
+      end $$;
+      create trigger fail_once before insert on attempts for each row execute function fail_once()`);
+    const id = await addDelivery(fixture, webhookId);
+    await attempt(await claimed(id), 200);
+    await fixture.db.pipeline.query('drop trigger fail_once on attempts');
+    expect(await readDelivery(fixture, id)).toMatchObject({ status: 'DELIVERED', attemptCount: 1 });
+    expect(await outcomesOf(id)).toEqual([200]);
+  });
+
+  test('is repeated when only the answer was lost, and the attempt counts once', async () => {
+    let isFirst = true;
+    const query = async (config: QueryConfig): Promise<unknown> => {
+      const result: unknown = await fixture.db.pipeline.query(config);
+      if (!isFirst) return result;
+      isFirst = false;
+      throw new Error('Connection terminated unexpectedly');
+    };
+    const pipeline: typeof fixture.db.pipeline = Object.create(fixture.db.pipeline, { query: { value: query } });
+    const recordOverBadLine = createRecorder({ ...fixture.db, pipeline });
+    const id = await addDelivery(fixture, webhookId);
+    const dispatch = await claimed(id);
+    const result = answered(500);
+    await recordOverBadLine({ dispatch, result, decision: { kind: 'retry', delayMs: 1000 } });
+    expect(await readDelivery(fixture, id)).toMatchObject({ status: 'RETRYING', attemptCount: 1 });
+    expect(await outcomesOf(id)).toEqual([500]);
+  });
+
+  test('rejects alone when what one attempt contains is refused', async () => {
+    const ids = await addDeliveries(fixture, webhookId, 3);
+    const dispatches = await Promise.all(ids.map(async (id) => await claimed(id)));
+    const ends = await Promise.allSettled(
+      dispatches.map(async (dispatch, index) => {
+        const result = answered(200, index === 1 ? { errorMessage: 'a\0b' } : {});
+        await record({ dispatch, result, decision: { kind: 'delivered' } });
+      }),
+    );
+    expect(ends.map((end) => end.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect((await ledger(fixture.db, fixture.projectId)).counts).toMatchObject({ DELIVERED: 2, DELIVERING: 1 });
+  });
+});
+
+test('two attempts of one delivery in one batch: only the one that holds the claim has decided', async () => {
+  const id = await addDelivery(fixture, webhookId);
+  const lost = await claimed(id);
+  await releaseAllClaims(fixture.db);
+  await vi.waitFor(() => expect(Date.now()).toBeGreaterThan(lost.claimedAt.getTime() + 1));
+  const held = await claimed(id);
+  const result = answered(200);
+  const decision = { kind: 'delivered' } as const;
+  const recorded = await Promise.all([lost, held].map((dispatch) => record({ dispatch, result, decision })));
+  expect(recorded.map((each) => each.decided)).toEqual([false, true]);
+});
+
+test('an emit whose earlier event cannot be read fails alone: the others of its batch are stored, and say so', async () => {
+  const emitEvent = createEmitter(fixture.db, { maxAttempts: 3 });
+  const emit = async (idempotencyKey: string | null): Promise<EmitResult> =>
+    await emitEvent({
+      projectId: fixture.projectId,
+      type: 'config.deployed',
+      data: {},
+      idempotencyKey,
+      occurredAt: new Date(),
+      deliverAt: null,
+      testWebhookId: null,
+    });
+  await emit('one');
+  await fixture.db.pipeline.query(`update events set body = '1'`);
+  const ends = await Promise.allSettled([emit(null), emit('one'), emit(null)]);
+  expect(ends.map((end) => end.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
 });
