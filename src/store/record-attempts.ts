@@ -66,7 +66,9 @@ export function createRecorder(database: Database): RecordAttempt {
 
   return async (attempt) => {
     const recorded = await persist({ attempt, id: newId('attempt') });
-    if (!recorded.decided) await database.pipeline.query(countSql, [uuidOf(recorded.attemptId)]);
+    if (!recorded.decided) {
+      await database.pipeline.query({ name: 'count-attempt', text: countSql, values: [uuidOf(recorded.attemptId)] });
+    }
     return recorded;
   };
 }
