@@ -30,6 +30,7 @@ export interface DeliverDeps {
 
 /** Makes one attempt at one delivery: claim, send, decide, record, announce, each once and in that order. */
 export async function deliver(deps: DeliverDeps, deliveryId: DeliveryId, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return; // stopping: what is claimed now would wait for its claim to go stale
   const dispatch = await deps.claim(deliveryId);
   if (dispatch === null) return; // not due any more: delivered, cancelled, paused, or another worker's
   const result = await deps.send(dispatch, signal);

@@ -72,18 +72,6 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
     await sweep({ database, queue, settings: { ...sweepSettings, graceMs: 0 } }, new AbortController().signal);
   }
   const delivering = starting.use(createDelivering(deps, announcing, sweepSettings.claimLeaseMs));
-  const limit = createInFlightLimit(settings.inFlightMax);
-  starting.use(
-    await startDeliveryConsumer(queueConnection, {
-      jobConcurrency: settings.jobConcurrency,
-      onError,
-      handle: async (ids, signal) =>
-        await limit.run(ids.length, async () => {
-          const ends = await Promise.allSettled(ids.map(async (id) => await deliver(delivering, id, signal)));
-          for (const end of ends) if (end.status === 'rejected') logger.error({ err: end.reason }, 'delivery');
-        }),
-    }),
-  );
   starting.use(
     await startSchedules(
       queueConnection,
@@ -100,7 +88,37 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
       { onError },
     ),
   );
+  starting.use(await startTaking(deps, delivering, onError));
   return starting.move();
+}
+
+/**
+ * Starts taking jobs. Disposing finishes the attempts under way; jobs that still wait for room go back to the queue, for
+ * another worker or the next start: one wave of attempts after the other could take longer than a stop may.
+ */
+async function startTaking(
+  { queue, queueConnection, logger, settings }: WorkerDeps,
+  delivering: DeliverDeps,
+  onError: (error: Error) => void,
+): Promise<AsyncDisposable> {
+  const limit = createInFlightLimit(settings.inFlightMax);
+  let stopping = false;
+  const consumer = await startDeliveryConsumer(queueConnection, {
+    jobConcurrency: settings.jobConcurrency,
+    onError,
+    handle: async (ids, signal) =>
+      await limit.run(ids.length, async () => {
+        if (stopping) return await queue.enqueue(ids);
+        const ends = await Promise.allSettled(ids.map(async (id) => await deliver(delivering, id, signal)));
+        for (const end of ends) if (end.status === 'rejected') logger.error({ err: end.reason }, 'delivery');
+      }),
+  });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      stopping = true;
+      await consumer[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /** The five steps' ports, on the real adapters. */
@@ -146,15 +164,19 @@ function createDelivering(
   };
 }
 
-/** Disables the webhook that asked for it, and says so in the feed. */
+/** Disables the webhook that asked for it, and says so in the feed. Never rejects: the attempt stands, and is announced. */
 async function disable(
   database: Database,
   announcing: AnnounceDeps,
   { dispatch, decision }: DeliveryChange,
 ): Promise<void> {
   const reason = decision.kind === 'failed' ? decision.reason : 'GONE';
-  const webhook = await disableWebhook(database, dispatch.projectId, dispatch.webhookId, reason);
-  if (webhook !== null) await publish(announcing, dispatch.projectId, webhookEntry(dispatch, announcing.now()));
+  try {
+    const webhook = await disableWebhook(database, dispatch.projectId, dispatch.webhookId, reason);
+    if (webhook !== null) await publish(announcing, dispatch.projectId, webhookEntry(dispatch, announcing.now()));
+  } catch (error) {
+    announcing.onLost('a webhook was not disabled; its next answer will ask for it again', error);
+  }
 }
 
 function webhookEntry(dispatch: Dispatch, at: Date): Parameters<typeof publish>[2] {

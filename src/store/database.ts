@@ -30,11 +30,15 @@ const pipelinePlanning = '-c plan_cache_mode=force_custom_plan -c enable_seqscan
 /** Opens both pools; they connect on first use. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: url, max: 8 }) });
+  const statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
   const pipeline = new Pool({
     connectionString: url,
     max: options.pipelineConnectionsMax ?? 8,
     options: pipelinePlanning,
-    statement_timeout: options.statementTimeoutMs ?? 5_000,
+    statement_timeout: statementTimeoutMs,
+    // The server ends a statement that is slow; this ends one whose server is silent (a lost route, a frozen machine), which
+    // would hold a coalescer, and with it every claim or record of the process, until TCP gives up a quarter of an hour later.
+    query_timeout: 2 * statementTimeoutMs + 1_000,
     connectionTimeoutMillis: 5_000,
   });
   pipeline.on('error', (error) => options.onIdleError?.(error));

@@ -64,6 +64,12 @@ async function recordNothing(): Promise<never> {
 const never = new AbortController().signal;
 
 describe('deliver', () => {
+  test('nothing is claimed once the worker was told to stop', async () => {
+    const calls: string[] = [];
+    await deliver(ports(calls), dispatch.deliveryId, AbortSignal.abort());
+    expect(calls).toEqual([]);
+  });
+
   test('takes its five steps once each and in order', async () => {
     const calls: string[] = [];
     await deliver(ports(calls), dispatch.deliveryId, never);
