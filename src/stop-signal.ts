@@ -1,5 +1,5 @@
-/** How long a graceful stop may take in all before the process ends anyway, in milliseconds. */
-const stopLimitMs = 20_000;
+/** How long a graceful stop may take in all before the process ends anyway: the parts' own limits, and some. */
+const stopLimitMs = 40_000;
 
 /**
  * Resolves at the first SIGINT or SIGTERM. From then on a second one ends the process at once with code 130, and a stop

@@ -1,4 +1,4 @@
-import { isSuccess, statusAfter } from '../src/domain/delivery.ts';
+import { isSuccess } from '../src/domain/delivery.ts';
 import type { AttemptSnapshot, DeliverySnapshot, FeedChange, FeedEntry } from '../src/feed/feed.ts';
 import type { SettledDelivery } from '../src/store/settle-unsendable.ts';
 import type { DeliveryChange } from './deliver.ts';
@@ -40,20 +40,19 @@ function feedChange({ decision, recorded }: DeliveryChange): FeedChange {
   return recorded.decided ? changes[decision.kind] : 'ATTEMPTED';
 }
 
-function deliverySnapshot({ dispatch, decision, recorded }: DeliveryChange): DeliverySnapshot {
+function deliverySnapshot({ dispatch, recorded }: DeliveryChange): DeliverySnapshot {
+  const { dueAt, finishedAt, ...state } = recorded.delivery;
   return {
+    ...state,
     id: dispatch.deliveryId,
     eventId: dispatch.eventId,
     webhookId: dispatch.webhookId,
-    status: statusAfter(decision),
-    attemptCount: dispatch.attemptNumber,
     maxAttempts: dispatch.maxAttempts,
     roundStart: dispatch.roundStart,
     trigger: 'AUTOMATIC',
-    dueAt: recorded.dueAt?.toISOString() ?? null,
-    failureReason: decision.kind === 'failed' ? decision.reason : null,
+    dueAt: dueAt?.toISOString() ?? null,
     createdAt: dispatch.createdAt.toISOString(),
-    finishedAt: recorded.finishedAt?.toISOString() ?? null,
+    finishedAt: finishedAt?.toISOString() ?? null,
   };
 }
 

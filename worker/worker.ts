@@ -11,6 +11,7 @@ import { createSender } from './send.ts';
 import { sweep } from './sweep.ts';
 import type { Logger } from 'pino';
 import type { Dispatch } from '../src/domain/delivery.ts';
+import type { DeliveryId } from '../src/domain/ids.ts';
 import type { Feed } from '../src/feed/feed.ts';
 import type { DeliveryQueue, QueueConnection } from '../src/queue.ts';
 import type { Database } from '../src/store/database.ts';
@@ -69,7 +70,9 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
   };
   if (settings.alone) {
     await releaseAllClaims(database);
-    await sweep({ database, queue, settings: { ...sweepSettings, graceMs: 0 } }, new AbortController().signal);
+    await sweep({ database, queue, settings: { ...sweepSettings, graceMs: 0 } }, new AbortController().signal).catch(
+      (error: unknown) => logger.warn({ err: error }, 'the first sweep failed; the next one does its work'),
+    );
   }
   const delivering = starting.use(createDelivering(deps, announcing, sweepSettings.claimLeaseMs));
   starting.use(
@@ -93,7 +96,7 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
 }
 
 /**
- * Starts taking jobs. Disposing finishes the attempts under way; jobs that still wait for room go back to the queue, for
+ * Starts taking jobs. Disposing finishes the attempts under way; what still waits for room goes back to the queue, for
  * another worker or the next start: one wave of attempts after the other could take longer than a stop may.
  */
 async function startTaking(
@@ -106,12 +109,16 @@ async function startTaking(
   const consumer = await startDeliveryConsumer(queueConnection, {
     jobConcurrency: settings.jobConcurrency,
     onError,
-    handle: async (ids, signal) =>
-      await limit.run(ids.length, async () => {
-        if (stopping) return await queue.enqueue(ids);
-        const ends = await Promise.allSettled(ids.map(async (id) => await deliver(delivering, id, signal)));
-        for (const end of ends) if (end.status === 'rejected') logger.error({ err: end.reason }, 'delivery');
-      }),
+    handle: async (ids, signal) => {
+      const left: DeliveryId[] = [];
+      const attempt = async (id: DeliveryId): Promise<void> => {
+        if (stopping) left.push(id);
+        else await deliver(delivering, id, signal);
+      };
+      const ends = await Promise.allSettled(ids.map(async (id) => await limit.run(async () => await attempt(id))));
+      for (const end of ends) if (end.status === 'rejected') logger.error({ err: end.reason }, 'delivery');
+      if (left.length > 0) await queue.enqueue(left);
+    },
   });
   return {
     [Symbol.asyncDispose]: async () => {

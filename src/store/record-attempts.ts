@@ -4,7 +4,7 @@ import { isSuccess, statusAfter } from '../domain/delivery.ts';
 import { uuidOf } from '../domain/ids.ts';
 import { newId } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
-import type { Decision, Dispatch, SendResult } from '../domain/delivery.ts';
+import type { Decision, DeliveryStatus, Dispatch, FailureReason, SendResult } from '../domain/delivery.ts';
 import type { AttemptId } from '../domain/ids.ts';
 import type { Database } from './database.ts';
 
@@ -20,9 +20,18 @@ export interface RecordedAttempt {
   attemptId: AttemptId;
   /** False when the claim was lost meanwhile (cancelled, or taken as stale): the attempt is stored, the delivery is not changed. */
   decided: boolean;
-  /** When the next attempt is due, after a retry decision. */
+  /** Where the delivery stands now: as decided, or as whoever took the claim left it. */
+  delivery: RecordedDelivery;
+}
+
+/** Where a delivery stands after an attempt was recorded. */
+export interface RecordedDelivery {
+  status: DeliveryStatus;
+  attemptCount: number;
+  /** When the next attempt is due, while one is to come. */
   dueAt: Date | null;
   finishedAt: Date | null;
+  failureReason: FailureReason | null;
 }
 
 export type RecordAttempt = (attempt: AttemptToRecord) => Promise<RecordedAttempt>;
@@ -66,11 +75,18 @@ export function createRecorder(database: Database): RecordAttempt {
 
   return async (attempt) => {
     const recorded = await persist({ attempt, id: newId('attempt') });
-    if (!recorded.decided) {
-      await database.pipeline.query({ name: 'count-attempt', text: countSql, values: [uuidOf(recorded.attemptId)] });
-    }
-    return recorded;
+    return recorded.decided ? recorded : await countAttempt(database, recorded);
   };
+}
+
+/** Counts an attempt whose claim was lost, and gives it with the delivery as it is. */
+async function countAttempt(database: Database, recorded: RecordedAttempt): Promise<RecordedAttempt> {
+  const { rows } = await database.pipeline.query<RecordedDelivery>({
+    name: 'count-attempt',
+    text: countSql,
+    values: [uuidOf(recorded.attemptId)],
+  });
+  return { ...recorded, delivery: rows[0] ?? recorded.delivery };
 }
 
 async function recordAlone(database: Database, attempt: IdentifiedAttempt): Promise<RecordedAttempt> {
@@ -121,7 +137,9 @@ returning r.id, d.due_at, d.finished_at`;
 // The claim was lost, but an attempt was made: the count must say so, or two attempts would bear one number.
 const countSql = `
 update deliveries d set attempt_count = greatest(d.attempt_count, a.number)
-from attempts a where a.id = $1 and d.id = a.delivery_id`;
+from attempts a where a.id = $1 and d.id = a.delivery_id
+returning d.status::text, d.attempt_count as "attemptCount", d.due_at as "dueAt", d.finished_at as "finishedAt",
+          d.failure_reason as "failureReason"`;
 
 async function recordAttempts(
   database: Database,
@@ -133,14 +151,16 @@ async function recordAttempts(
     values: [JSON.stringify(attempts.map(({ attempt, id }) => attemptRow(attempt, id)))],
   });
   const decided = new Map(rows.map((row) => [row.id, row]));
-  return attempts.map(({ id }) => {
+  return attempts.map(({ attempt: { dispatch, decision }, id }) => {
     const row = decided.get(uuidOf(id));
-    return {
-      attemptId: id,
-      decided: row !== undefined,
+    const delivery = {
+      status: statusAfter(decision),
+      attemptCount: dispatch.attemptNumber,
       dueAt: row?.due_at ?? null,
       finishedAt: row?.finished_at ?? null,
+      failureReason: failureReasonOf(decision),
     };
+    return { attemptId: id, decided: row !== undefined, delivery };
   });
 }
 
@@ -152,10 +172,14 @@ function attemptRow({ dispatch, result, decision }: AttemptToRecord, id: Attempt
     number: dispatch.attemptNumber,
     trigger: dispatch.trigger,
     status: statusAfter(decision),
-    failure_reason: decision.kind === 'failed' ? decision.reason : null,
+    failure_reason: failureReasonOf(decision),
     delay_ms: decision.kind === 'retry' ? decision.delayMs : null,
     ...resultColumns(result),
   };
+}
+
+function failureReasonOf(decision: Decision): FailureReason | null {
+  return decision.kind === 'failed' ? decision.reason : null;
 }
 
 function resultColumns({ response, timings, ...result }: SendResult): Record<string, unknown> {

@@ -149,7 +149,7 @@ describe('claim, record and sweep', () => {
     await record({ dispatch: second, result: ok, decision: { kind: 'delivered' } });
     const late = answered(500);
     const lost = await record({ dispatch, result: late, decision: decide(dispatch, late, 0.5) });
-    expect(lost.decided).toBe(false);
+    expect(lost).toMatchObject({ decided: false, delivery: { status: 'DELIVERED', failureReason: null } });
     const row = await readDelivery(fixture, id);
     expect(row).toMatchObject({ status: 'DELIVERED', failureReason: null });
     expect(await fixture.db.prisma.attempt.count({ where: { deliveryId: row.id } })).toBe(2);

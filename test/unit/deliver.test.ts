@@ -48,7 +48,14 @@ function ports(calls: string[], changes: Partial<DeliverDeps> = {}): DeliverDeps
     },
     record: async (claimed, result, decision) => {
       calls.push(`record ${decision.kind}`);
-      const recorded = { attemptId: newId('attempt'), decided: true, dueAt: new Date(), finishedAt: null };
+      const delivery = {
+        status: 'RETRYING' as const,
+        attemptCount: 1,
+        dueAt: new Date(),
+        finishedAt: null,
+        failureReason: null,
+      };
+      const recorded = { attemptId: newId('attempt'), decided: true, delivery };
       return { dispatch: claimed, result, decision, recorded };
     },
     announce: async () => void calls.push('announce'),

@@ -7,7 +7,7 @@ describe('the in-flight limit', () => {
     const gates = Array.from({ length: 4 }, () => Promise.withResolvers<null>());
     const started: number[] = [];
     const runs = gates.map(async (gate, index) => {
-      await limit.run(1, async () => {
+      await limit.run(async () => {
         started.push(index);
         await gate.promise;
       });
@@ -23,20 +23,10 @@ describe('the in-flight limit', () => {
     expect(limit.count()).toBe(0);
   });
 
-  test('a batch heavier than the whole limit still runs', async () => {
-    const limit = createInFlightLimit(10);
-    let ran = false;
-    await limit.run(50, async () => {
-      ran = true;
-      expect(limit.count()).toBe(50);
-    });
-    expect(ran).toBe(true);
-  });
-
   test('work that throws gives its room back', async () => {
     const limit = createInFlightLimit(1);
     await expect(
-      limit.run(1, async () => {
+      limit.run(async () => {
         throw new Error('broken');
       }),
     ).rejects.toThrow('broken');
