@@ -48,7 +48,9 @@ interface Parts {
  */
 export async function startService(config: Config, roles: Roles, logger: Logger): Promise<Service> {
   await using starting = new AsyncDisposableStack();
-  const stack = starting.use(await startStack(config, { onError: (error) => logger.warn({ err: error }, 'feed connection') }));
+  const stack = starting.use(
+    await startStack(config, { onError: (error) => logger.warn({ err: error }, 'feed connection') }),
+  );
   if (roles.migrate) {
     await migrate(stack.databaseUrl);
     await migrateQueue(stack.queueConnection);
