@@ -67,7 +67,14 @@ function useDocumentLimits(limits: GatewayLimits): Plugin {
   return {
     onParse({ parseFn, setParseFn }) {
       const { tokensMax } = limits;
-      setParseFn((source: string, options?: object) => parseFn(source, { ...options, maxTokens: tokensMax }));
+      setParseFn((source: string, options?: object) => {
+        try {
+          return parseFn(source, { ...options, maxTokens: tokensMax });
+        } catch (error) {
+          // The parser descends once per level and runs out of stack before there is a document to measure.
+          throw error instanceof RangeError ? new GraphQLError('Parsing aborted: nested too deeply.') : error;
+        }
+      });
       return ({ result, replaceParseResult }) => {
         if (!(result instanceof GraphQLError)) return;
         const tooLong = result.message.includes('Parsing aborted');

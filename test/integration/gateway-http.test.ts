@@ -85,7 +85,9 @@ test('an operation too deep, too long or with too many aliases is QUERY_TOO_COMP
   const deep = `{ ${'deep { '.repeat(12)} hello ${'}'.repeat(12)} }`;
   const aliases = `{ ${Array.from({ length: 51 }, (_, index) => `a${index}: hello`).join(' ')} }`;
   const long = `{ ${'hello '.repeat(5_000)} }`;
-  for (const query of [deep, aliases, long])
+  const bottomless = [4_000, 100_000].map((levels) => '{a'.repeat(levels));
+  const deepButWhole = `${'{ deep '.repeat(1_600)} { hello } ${'}'.repeat(1_600)}`;
+  for (const query of [deep, aliases, long, deepButWhole, ...bottomless])
     expect(code(await post(gateway, { query }))).toEqual(['QUERY_TOO_COMPLEX']);
   const allowed = `{ ${'deep { '.repeat(11)} hello ${'}'.repeat(11)} }`;
   expect((await post(gateway, { query: allowed })).body.errors).toBeUndefined();
