@@ -1,23 +1,18 @@
-import { createClaimer } from '../src/store/claim-deliveries.ts';
-import { createRecorder } from '../src/store/record-attempts.ts';
-import { disableWebhook } from '../src/store/webhook-status.ts';
 import { releaseAllClaims } from '../src/store/sweep.ts';
+import { claimLeaseMs } from '../src/domain/claim-lease.ts';
 import { startDeliveryConsumer, startSchedules } from '../src/queue.ts';
-import { announce, publish } from './announce.ts';
 import { deliver } from './deliver.ts';
-import { settledEntry } from './feed-entry.ts';
+import { createDelivering } from './delivering.ts';
 import { createInFlightLimit } from './in-flight-limit.ts';
-import { createSender } from './send.ts';
 import { sweep } from './sweep.ts';
 import type { Logger } from 'pino';
-import type { Dispatch } from '../src/domain/delivery.ts';
 import type { DeliveryId } from '../src/domain/ids.ts';
 import type { Feed } from '../src/feed/feed.ts';
 import type { DeliveryQueue, QueueConnection } from '../src/queue.ts';
 import type { Database } from '../src/store/database.ts';
 import type { SecretBox } from '../src/store/secret-box.ts';
 import type { AnnounceDeps } from './announce.ts';
-import type { DeliverDeps, DeliveryChange } from './deliver.ts';
+import type { DeliverDeps } from './deliver.ts';
 
 /** What the deployment's settings mean to a worker. */
 export interface WorkerSettings {
@@ -45,14 +40,6 @@ export interface WorkerDeps {
   settings: WorkerSettings;
 }
 
-/**
- * On top of an attempt's own limit, what waiting for a socket and recording may take before a claim counts as abandoned:
- * 20 s, and less where attempts are short.
- */
-function claimMarginMs(attemptTimeoutMs: number): number {
-  return Math.min(20_000, 2 * attemptTimeoutMs + 1_000);
-}
-
 /** Starts taking jobs and sweeping. Disposing stops taking, finishes what is under way, and closes. */
 export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
   const { database, queue, queueConnection, logger, settings } = deps;
@@ -66,7 +53,7 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
   };
   const sweepSettings = {
     graceMs: settings.sweepGraceMs,
-    claimLeaseMs: settings.attemptTimeoutMs + claimMarginMs(settings.attemptTimeoutMs),
+    claimLeaseMs: claimLeaseMs(settings.attemptTimeoutMs),
   };
   if (settings.alone) {
     await releaseAllClaims(database);
@@ -126,93 +113,4 @@ async function startTaking(
       await consumer[Symbol.asyncDispose]();
     },
   };
-}
-
-/** The five steps' ports, on the real adapters. */
-function createDelivering(
-  deps: WorkerDeps,
-  announcing: AnnounceDeps,
-  claimLeaseMs: number,
-): DeliverDeps & AsyncDisposable {
-  const { database, secretBox, settings, logger } = deps;
-  const claim = createClaimer(database, secretBox, {
-    claimLeaseMs,
-    retryScheduleSeconds: settings.retryScheduleSeconds,
-  });
-  const record = createRecorder(database);
-  const sender = createSender({
-    brand: settings.brand,
-    version: settings.version,
-    attemptTimeoutMs: settings.attemptTimeoutMs,
-    allowedCidrs: settings.allowedCidrs,
-    requireHttps: settings.requireHttps,
-    onInternalError: (error) => logger.error({ err: error }, 'send'),
-  });
-  return {
-    random: Math.random,
-    claim: async (deliveryId) => {
-      const claimed = await claim(deliveryId);
-      if (claimed.kind === 'claimed') return claimed.dispatch;
-      if (claimed.kind === 'settled') {
-        await publish(announcing, claimed.delivery.projectId, settledEntry(claimed.delivery, announcing.now()));
-      }
-      return null;
-    },
-    send: async (dispatch, signal) => await sender.send(dispatch, signal),
-    record: async (dispatch, result, decision) => {
-      const recorded = await record({ dispatch, result, decision });
-      const change = { dispatch, result, decision, recorded };
-      if (decision.kind === 'failed' && decision.disableWebhook) await disable(database, announcing, change);
-      logAttempt(logger, change);
-      return change;
-    },
-    announce: async (change) => await announce(announcing, change),
-    [Symbol.asyncDispose]: async () => await sender[Symbol.asyncDispose](),
-  };
-}
-
-/** Disables the webhook that asked for it, and says so in the feed. Never rejects: the attempt stands, and is announced. */
-async function disable(
-  database: Database,
-  announcing: AnnounceDeps,
-  { dispatch, decision }: DeliveryChange,
-): Promise<void> {
-  const reason = decision.kind === 'failed' ? decision.reason : 'GONE';
-  try {
-    const webhook = await disableWebhook(database, dispatch.projectId, dispatch.webhookId, reason);
-    if (webhook !== null) await publish(announcing, dispatch.projectId, webhookEntry(dispatch, announcing.now()));
-  } catch (error) {
-    announcing.onLost('a webhook was not disabled; its next answer will ask for it again', error);
-  }
-}
-
-function webhookEntry(dispatch: Dispatch, at: Date): Parameters<typeof publish>[2] {
-  return {
-    change: 'WEBHOOK_STATUS_CHANGED',
-    at: at.toISOString(),
-    webhookId: dispatch.webhookId,
-    eventType: null,
-    delivery: null,
-    attempt: null,
-  };
-}
-
-/** One wide line per attempt. */
-function logAttempt(logger: Logger, { dispatch, result, decision, recorded }: DeliveryChange): void {
-  if (!logger.isLevelEnabled('info')) return;
-  logger.info(
-    {
-      projectId: dispatch.projectId,
-      webhookId: dispatch.webhookId,
-      eventId: dispatch.eventId,
-      deliveryId: dispatch.deliveryId,
-      attemptId: recorded.attemptId,
-      attemptNumber: dispatch.attemptNumber,
-      decision: decision.kind,
-      responseStatus: result.response?.status ?? null,
-      errorCode: result.errorCode,
-      durationMs: Math.round(result.durationMs),
-    },
-    'attempt',
-  );
 }
