@@ -1,8 +1,9 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { permissions } from './domain/permissions.ts';
 import { idFromUuid, parseId } from './domain/ids.ts';
+import { prepareDataFolder } from './stack/data-folder.ts';
 import { createApiKey, findApiKey } from './store/api-keys.ts';
 import { createProject } from './store/projects.ts';
 import type { ProjectId } from './domain/ids.ts';
@@ -61,7 +62,7 @@ export async function ensureDemoProject(database: Database, dataFolder: string):
 export async function writeDemoFacts(dataFolder: string, facts: DemoFacts): Promise<void> {
   const target = demoPath(dataFolder);
   const { projectId, apiKey, graphqlUrl, websocketUrl } = facts;
-  await mkdir(dataFolder, { recursive: true, mode: 0o700 });
+  await prepareDataFolder(dataFolder);
   await writeFile(`${target}.new`, `${JSON.stringify({ projectId, apiKey, graphqlUrl, websocketUrl }, null, 2)}\n`, {
     mode: 0o600,
   });

@@ -32,6 +32,8 @@ const defaultSettings = {
 };
 const logBytesMax = 8 * 1024 * 1024;
 const logCheckEveryMs = 60_000;
+/** More than any system gives. */
+const pidOfNobody = 2_147_483_646;
 
 /**
  * Starts a PostgreSQL of its own in the data folder, for this process alone, reachable on 127.0.0.1 only; the first start
@@ -48,7 +50,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const password = await loadPassword(dataFolder);
   const folder = join(dataFolder, 'postgres');
   await initialiseOnce(account, dataFolder, folder, password);
-  await stopOrphan(folder);
+  await clearOrphan(account, folder);
   const logFile = join(dataFolder, 'postgres.log');
   await boundLog(logFile);
   const settings = { ...defaultSettings, ...options.settings };
@@ -98,15 +100,23 @@ async function initialiseOnce(
   await rename(newFolder, folder);
 }
 
-/** Ends the server that a killed process left running on this folder: fast first, then without a checkpoint. */
-async function stopOrphan(folder: string): Promise<void> {
-  const pid = Number((await readPidFile(folder))[0] ?? '');
-  if (!(pid > 0) || !isAlive(pid)) return;
-  if (!(await isServerOf(pid, folder))) {
-    // The id went to some other process since: Postgres would take that one for a server and refuse to start.
-    await rm(join(folder, 'postmaster.pid'), { force: true });
-    return;
-  }
+/** Leaves no server of an earlier start on this folder, and no process id that would keep a new one from starting. */
+async function clearOrphan(account: PostgresAccount, folder: string): Promise<void> {
+  const [pidLine = '', ...lines] = await readPidFile(folder);
+  const pid = Number(pidLine);
+  if (!(pid > 0)) return;
+  if (isAlive(pid) && (await isServerOf(pid, folder))) await stopOrphan(pid, folder);
+  if ((await readPidFile(folder)).length === 0) return;
+  // Postgres takes any process with this id for a server: one that the id went to since, or one that has ended and still
+  // is in the table. The other lines stay: by them it finds what a killed server's backends still hold.
+  const file = join(folder, 'postmaster.pid');
+  await writeFile(`${file}.new`, [pidOfNobody, ...lines].join('\n'), { mode: 0o600 });
+  await account.own(`${file}.new`);
+  await rename(`${file}.new`, file);
+}
+
+/** Ends a server that a killed process left running: fast first, then without a checkpoint. */
+async function stopOrphan(pid: number, folder: string): Promise<void> {
   for (const [signal, limitMs] of [
     ['SIGINT', 15_000],
     ['SIGQUIT', 10_000],

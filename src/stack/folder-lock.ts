@@ -1,18 +1,23 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { prepareDataFolder, unusableDataFolder } from './data-folder.ts';
 
 const triesMax = 5;
 
 /**
  * Takes the folder for this process until disposal; the lock of a process that is gone is taken over.
- * Throws when another live process, or this one, has it.
+ * Throws one sentence when another live process, or this one, has it, and when nothing can be written there.
  */
 export async function lockFolder(folder: string): Promise<AsyncDisposable> {
-  await mkdir(folder, { recursive: true });
+  await prepareDataFolder(folder);
   const file = join(folder, 'lock');
   const mine = `${process.pid} ${await findStartTime(process.pid)}\n`;
   for (let tryNumber = 1; tryNumber <= triesMax; tryNumber += 1) {
-    if (await createFile(file, mine)) return { [Symbol.asyncDispose]: () => rm(file, { force: true }) };
+    const created = await createFile(file, mine).catch((error: unknown) => {
+      throw unusableDataFolder(folder, error);
+    });
+    if (created) return { [Symbol.asyncDispose]: () => rm(file, { force: true }) };
     const holder = await readFile(file, 'utf8').catch(() => '');
     if (await isHeld(holder)) {
       throw new Error(
@@ -54,14 +59,28 @@ async function removeStale(file: string, stale: string): Promise<void> {
   await rm(aside, { force: true });
 }
 
-/** Tells whether a process with this id exists, whoever owns it. */
+/** Tells whether a process with this id runs, whoever owns it; one that has ended and only waits for its parent does not. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return false;
   }
+  return !isZombie(pid);
+}
+
+/** As Linux tells. In a container whose first process never waits, what was killed stays in the table for ever. */
+function isZombie(pid: number): boolean {
+  try {
+    return /^[ZX]/.test(fieldsAfterName(readFileSync(`/proc/${pid}/stat`, 'utf8'))[0] ?? '');
+  } catch {
+    return false; // There is no /proc, or the process has just left; the next look tells.
+  }
+}
+
+/** proc(5): the fields from the third, the state, on. The second, the name, may hold blanks and ends at the last parenthesis. */
+function fieldsAfterName(status: string): string[] {
+  return status.slice(status.lastIndexOf(')') + 2).split(' ');
 }
 
 /** Clock ticks since boot at which a process started, with the boot's id, as Linux tells; `-` elsewhere. */
@@ -71,9 +90,7 @@ async function findStartTime(pid: number): Promise<string> {
       readFile(`/proc/${pid}/stat`, 'utf8'),
       readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
     ]);
-    // proc(5): starttime is field 22; the second, the name, may hold blanks and ends at the last parenthesis.
-    const ticks = status.slice(status.lastIndexOf(')') + 2).split(' ')[19];
-    return `${boot.trim()}/${ticks}`;
+    return `${boot.trim()}/${fieldsAfterName(status)[19]}`; // starttime, field 22
   } catch {
     return '-';
   }

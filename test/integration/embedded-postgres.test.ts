@@ -65,12 +65,13 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number 
   return child.exitCode;
 }
 
+/** As `ps` tells: one that only its parent's wait keeps in the table is gone. */
 function isAlive(pid: number): boolean {
   try {
-    process.kill(pid, 0);
-    return true;
+    const state = execFileSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' }).trim();
+    return state !== '' && !state.startsWith('Z');
   } catch {
-    return false;
+    return false; // It ends with 1 when there is no such process.
   }
 }
 
@@ -244,6 +245,56 @@ describe('the lock of the data folder', () => {
     await using postgres = await startEmbeddedPostgres({ dataFolder });
     expect(await query(postgres.url, 'select 1 as number')).toEqual([{ number: 1 }]);
   });
+});
+
+describe.runIf(process.platform === 'linux')('a process that has ended and is still in the table', () => {
+  test('does not hold the lock of the data folder', async () => {
+    const zombie = await startZombie();
+    const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+    const startedAt = zombie.status.slice(zombie.status.lastIndexOf(')') + 2).split(' ')[19];
+    await writeFile(join(dataFolder, 'lock'), `${zombie.pid} ${boot}/${startedAt}\n`);
+    await using postgres = await startEmbeddedPostgres({ dataFolder });
+    expect(await query(postgres.url, 'select 1 as number')).toEqual([{ number: 1 }]);
+  });
+
+  test('is not taken for a server', async () => {
+    const cluster = join(dataFolder, 'postgres');
+    const { pid } = await startZombie(await stat(cluster));
+    await writeFile(join(cluster, 'postmaster.pid'), `${pid}\n${cluster}\n1\n1\n\n127.0.0.1\n0 0\nready\n`);
+    await using postgres = await startEmbeddedPostgres({ dataFolder });
+    expect(await query(postgres.url, 'select 1 as number')).toEqual([{ number: 1 }]);
+  });
+});
+
+/** Makes a process that ends and whose parent never asks how, as under the first process of many containers. */
+async function startZombie(owner?: { uid: number; gid: number }): Promise<{ pid: number; status: string }> {
+  const ids = process.getuid?.() === 0 && owner !== undefined ? { uid: owner.uid, gid: owner.gid } : {};
+  const parent = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 60'], { cwd: '/', ...ids });
+  children.push(parent);
+  const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+  const pid = Number(String(line));
+  const readStatus = async (): Promise<string> => await readFile(`/proc/${pid}/stat`, 'utf8');
+  await vi.waitFor(async () => expect(await readStatus()).toMatch(/\) Z /), limit);
+  return { pid, status: await readStatus() };
+}
+
+describe('a data folder that cannot be used is refused in one sentence', () => {
+  test.each(['', '/below'])('a file in its place (%j)', async (below) => {
+    const file = join(folder, 'file');
+    await writeFile(file, '');
+    await expect(startEmbeddedPostgres({ dataFolder: `${file}${below}` })).rejects.toThrow(
+      `POSTHORN_DATA "${file}${below}" cannot be used: it is a file, or lies below one.`,
+    );
+  });
+
+  test.runIf(process.platform === 'linux').each(['/proc/posthorn', '/proc/posthorn/data', '/proc'])(
+    '%s, where nothing can be made',
+    async (impossible) => {
+      await expect(startEmbeddedPostgres({ dataFolder: impossible })).rejects.toThrow(
+        `POSTHORN_DATA "${impossible}" cannot be used: no folder can be made there.`,
+      );
+    },
+  );
 });
 
 test('a server’s process id that another process has now does not stop a start', async () => {
