@@ -91,7 +91,8 @@ export async function emitAndHint(context: SchemaContext, input: EmitInput, now:
     context,
     result.deliveries.map((delivery) => createdEntry(result.event, delivery, now)),
   );
-  if (pending.length > 0) await context.enqueue(pending, delayMs);
+  // Not awaited: the event is stored, and a queue that is slow or down must not keep its caller waiting.
+  if (pending.length > 0) void context.enqueue(pending, delayMs);
   return result;
 }
 
