@@ -27,11 +27,11 @@ program
 program
   .command('gateway')
   .description('run the GraphQL gateway alone')
-  .action(async () => await serve({ gateway: true, worker: false, migrate: false }, sayReady));
+  .action(async () => await serveAlone('gateway', { gateway: true, worker: false, migrate: false }));
 program
   .command('worker')
   .description('run a delivery worker alone')
-  .action(async () => await serve({ gateway: false, worker: true, migrate: false }, sayReady));
+  .action(async () => await serveAlone('worker', { gateway: false, worker: true, migrate: false }));
 program
   .command('migrate')
   .description('bring the database up to date, and exit')
@@ -46,11 +46,24 @@ program
   .description('register a webhook to a built-in receiver, emit events, and print the live feed')
   .action(async () => await runDemo(loadConfig(process.env), print));
 
+// Whoever read what is printed may have gone, as `head` does: the process serves on.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreClosedPipe);
+
 try {
   await program.parseAsync();
 } catch (error) {
   process.stderr.write(`posthorn: ${sentenceOf(error)}\n`);
   process.exitCode = 1;
+}
+
+/** Runs one part of Posthorn, on servers that it shares with the others. */
+async function serveAlone(command: string, roles: Roles): Promise<void> {
+  if (loadConfig(process.env).redis === null) {
+    throw new ConfigError([
+      `\`posthorn ${command}\` needs DATABASE_URL, REDIS_URI_DURABLE and REDIS_URI_VOLATILE, which it shares with the other processes; without them run \`posthorn start\`, which is everything in one process.`,
+    ]);
+  }
+  await serve(roles, sayReady);
 }
 
 /** Runs the roles until a signal asks to stop. */
@@ -81,6 +94,10 @@ async function sayReady(_config: Config, service: Service): Promise<void> {
 
 function print(text: string): void {
   process.stdout.write(`${text}\n`);
+}
+
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
 }
 
 /** The error as a person should read it: what was wrong, without a stack. */

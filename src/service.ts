@@ -3,7 +3,7 @@ import { schema } from '../schema/index.ts';
 import { startGateway } from './gateway/gateway.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startDeliveryQueue } from './queue.ts';
-import { migrate } from './stack/migrate.ts';
+import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
 import { findApiKey } from './store/api-keys.ts';
 import { openDatabase } from './store/database.ts';
@@ -21,7 +21,7 @@ import type { SecretBox } from './store/secret-box.ts';
 export interface Roles {
   gateway: boolean;
   worker: boolean;
-  /** Bring the database's schema up to date first. */
+  /** Bring the database's schema up to date first; without it, one that is not is an error. */
   migrate: boolean;
 }
 
@@ -54,14 +54,19 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
   if (roles.migrate) {
     await migrate(stack.databaseUrl);
     await migrateQueue(stack.queueConnection);
-  }
+  } else await requireMigrated(stack.databaseUrl);
+  let isStopping = false;
   const database = starting.use(
     openDatabase(stack.databaseUrl, {
       // The emit statement must end well before sweep looks at what it stored.
       statementTimeoutMs: Math.min(5_000, config.sweepGraceMs * 0.8),
-      onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it'),
+      onIdleError: (error) => {
+        if (!isStopping) logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it');
+      },
     }),
   );
+  // A pool has ended before its connections have: the embedded Postgres that stops next may still tell them so.
+  starting.defer(() => void (isStopping = true));
   const secretBox = createSecretBox(stack.encryptionKeys);
   const onError = (error: Error): void => logger.warn({ err: error }, 'queue connection');
   const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));

@@ -29,6 +29,18 @@ export async function migrate(databaseUrl: string): Promise<string[]> {
   }
 }
 
+/** Throws one sentence when the database lacks a migration, so that a part started alone says what it needs. */
+export async function requireMigrated(databaseUrl: string): Promise<void> {
+  const names = await listMigrations();
+  const client = await connectToDatabase(databaseUrl);
+  try {
+    if (isComplete(names, await listApplied(client))) return;
+    throw new Error(`The database ${client.database} is not up to date: run \`posthorn migrate\` first.`);
+  } finally {
+    await client.end();
+  }
+}
+
 function isComplete(names: readonly string[], applied: ReadonlySet<string>): boolean {
   return names.every((name) => applied.has(name));
 }

@@ -1,10 +1,12 @@
 import { execFile } from 'node:child_process';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createWebhook, emitOne, untilStatus } from '../support/e2e-calls.ts';
 import { createApiClient, untilFound } from '../support/e2e-client.ts';
+import { findDemoFacts } from '../../src/demo-project.ts';
+import { createStack } from '../support/e2e-stack.ts';
 import { createDataFolder, runPosthorn, startPosthorn } from '../support/posthorn.ts';
 import type { Posthorn } from '../support/posthorn.ts';
 import { startReceiver } from '../support/receiver.ts';
@@ -42,9 +44,9 @@ async function endWell(posthorn: Posthorn, signal: 'SIGINT' | 'SIGTERM'): Promis
   expect(await readPostgresPid(posthorn.dataFolder)).toBeNull();
 }
 
-/** Runs `posthorn start` that cannot start: what it printed, once it has ended with code 1. */
-async function failToStart(env: Record<string, string>): Promise<string> {
-  const running = runPosthorn(['start'], env);
+/** Runs a command that cannot start: what it printed, once it has ended with code 1. */
+async function failToStart(env: Record<string, string>, command = 'start'): Promise<string> {
+  const running = runPosthorn([command], env);
   const ended = await running.ended;
   expect({ ...ended, output: running.output() }).toMatchObject({ code: 1, signal: null });
   expect(running.output()).not.toMatch(/^\s+at |node:internal|\[object|Error:/m);
@@ -137,6 +139,19 @@ describe('posthorn start', () => {
     expect((await client.run(ProjectDocument, {})).project.id).toBe(running.projectId);
   });
 
+  test('goes on when nobody reads what it prints', async () => {
+    await using folder = await createDataFolder();
+    const unread = runPosthorn(['start'], { PORT: '0', POSTHORN_DATA: folder.path });
+    unread.process.stdout?.destroy();
+    const facts = await untilFound('demo.json', async () => await findDemoFacts(folder.path));
+    // It printed right after that; an answer shows that it lives on.
+    const response = await fetch(new URL('/ready', facts.graphqlUrl));
+    expect(response.status).toBe(200);
+    unread.process.kill('SIGTERM');
+    expect(await unread.ended).toEqual({ code: 0, signal: null });
+    expect(unread.output()).toBe('');
+  });
+
   test('does not keep another one, on a port and a folder of its own, from running at the same time', async () => {
     await using second = await startPosthorn();
     expect(second.projectId).not.toBe(running.projectId);
@@ -146,6 +161,29 @@ describe('posthorn start', () => {
     }
     await using stranger = createApiClient(second, running.apiKey);
     expect((await stranger.ask('{ project { id } }')).errors.map(({ code }) => code)).toEqual(['UNAUTHENTICATED']);
+  });
+});
+
+describe.each(['gateway', 'worker'])('posthorn %s', (command) => {
+  test('without the servers that processes share says what it needs, and takes no data folder', async () => {
+    await using folder = await createDataFolder();
+    const database = {
+      DATABASE_URL: 'postgresql://posthorn:hidden-password@127.0.0.1:1/posthorn',
+      POSTHORN_ENCRYPTION_KEYS: `k1:${Buffer.alloc(32, 1).toString('base64')}`,
+    };
+    for (const env of [{}, database]) {
+      const output = await failToStart({ PORT: '0', POSTHORN_DATA: folder.path, ...env }, command);
+      expect(output).toBe(
+        `posthorn: \`posthorn ${command}\` needs DATABASE_URL, REDIS_URI_DURABLE and REDIS_URI_VOLATILE, which it shares with the other processes; without them run \`posthorn start\`, which is everything in one process.`,
+      );
+    }
+    expect(await readdir(folder.path)).toEqual([]);
+  });
+
+  test('on a database without the tables says to migrate first', async () => {
+    await using stack = await createStack('redis');
+    const output = await failToStart(stack.env, command);
+    expect(output).toMatch(/^posthorn: The database \S+ is not up to date: run `posthorn migrate` first\.$/);
   });
 });
 
