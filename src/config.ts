@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseCidrs } from './domain/address-policy.ts';
 import { defaultMaxAttempts, defaultRetryScheduleSeconds, isRetrySchedule } from './domain/retry-schedule.ts';
@@ -95,6 +96,12 @@ const anyText = text('a text', (given) => given);
 const adminKey = text('a text', (given) => new Secret(given));
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
+/** RFC 1123, section 2.1; a name that ends in a number would be read as an address, and is none. */
+function host(given: string): string | null {
+  const isName = given.length <= 253 && /^([a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.(?!$)|\.?$))+$/i.test(given);
+  return isIP(given) !== 0 || (isName && !/(^|\.)\d+\.?$/.test(given)) ? given : null;
+}
+
 function cidrs(given: string): readonly string[] | null {
   const ranges = given.split(',').map((range) => range.trim());
   try {
@@ -142,7 +149,11 @@ function open<Value>(defaultWords: string, meaning: string, schema: TextSchema<V
 
 const settings = z.object({
   PORT: fixed('4000', 'Port of the gateway; 0 takes a free one', wholeNumber(0, 65_535)),
-  HOST: open('127.0.0.1; with DATABASE_URL 0.0.0.0', 'Address the gateway listens on', anyText),
+  HOST: open(
+    '127.0.0.1; with DATABASE_URL 0.0.0.0',
+    'Address the gateway listens on',
+    text('an IP address or a host name', host),
+  ),
   POSTHORN_DATA: fixed('.posthorn', 'Folder of the embedded PostgreSQL, its keys and demo.json', anyText),
   DATABASE_URL: open('none: embedded PostgreSQL', 'The PostgreSQL to use', url(['postgres', 'postgresql'])),
   REDIS_URI_DURABLE: open('none: the queue is in PostgreSQL', 'Redis of the queue', url(['redis', 'rediss'])),
@@ -160,7 +171,11 @@ const settings = z.object({
     text('lower-case letters, digits and hyphens', (given) => (/^[a-z0-9-]+$/.test(given) ? given : null)),
   ),
   WEBHOOK_TIMEOUT: fixed('10', 'Deadline of one attempt in seconds', number(0.01, 300, ' seconds')),
-  WEBHOOK_MAX_RETRIES: fixed(String(defaultMaxAttempts), 'Attempts in all', wholeNumber(1, 50)),
+  WEBHOOK_MAX_RETRIES: fixed(
+    String(defaultMaxAttempts),
+    'Attempts in all, the first too; the name is historical',
+    wholeNumber(1, 50),
+  ),
   WEBHOOK_RETRY_SCHEDULE: fixed(
     defaultRetryScheduleSeconds.join(','),
     'Waits in seconds after each failed attempt; the last repeats',

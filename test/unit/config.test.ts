@@ -89,6 +89,17 @@ test('every problem is reported at once, with variable, value and what is allowe
   ]);
 });
 
+test.each(['0.0.0.0', '::1', 'localhost', 'gateway-1.example.com', 'a'])('HOST may be %j', (host) => {
+  expect(loadConfig({ HOST: host }).host).toBe(host);
+});
+
+test.each(['not a host', 'http://localhost', '127.0.0.1:4000', '[::1]', '256.0.0.1', '-a', 'a..b', 'a-', '127.1'])(
+  'HOST %j is refused',
+  (host) => {
+    expect(problemsOf({ HOST: host })).toEqual([`HOST ${JSON.stringify(host)} must be an IP address or a host name.`]);
+  },
+);
+
 test('a wrong setting does not hide what two settings get wrong together', () => {
   expect(problemsOf({ PORT: 'x', REDIS_URI_DURABLE: 'http://a' })).toHaveLength(4);
 });

@@ -50,3 +50,11 @@ test("the README's receiver takes what Posthorn signs and refuses what was alter
   const altered = await fetch(receiver.url, { method: 'POST', headers, body: body.replace('1', '2') });
   expect([genuine.status, altered.status]).toEqual([204, 401]);
 });
+
+test("the README's receiver is saved where git, formatter and linter pass over it, and started from there", async () => {
+  const readme = await readFile(path.join(root, 'README.md'), 'utf8');
+  const ignored = (await readFile(path.join(root, '.gitignore'), 'utf8')).split('\n');
+  const [, file = ''] = /^WEBHOOK_SECRET=whsec_… node (\S+\.mjs)$/m.exec(readme) ?? [];
+  expect(ignored).toContain(`${path.dirname(file)}/`);
+  expect(readme).toContain(`saved as \`${file}\``);
+});

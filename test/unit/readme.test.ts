@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { access, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { buildSchema, parse, validate } from 'graphql';
 import { beforeAll, expect, test } from 'vitest';
 import { deliveryStatuses } from '../../src/domain/delivery.ts';
+import { idFromUuid } from '../../src/domain/ids.ts';
 import { permissions } from '../../src/domain/permissions.ts';
+import { welcomeText } from '../../src/welcome.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 let readme: string;
@@ -39,6 +42,26 @@ test('every GraphQL call made with curl is valid against the printed schema', as
   const calls = [...readme.matchAll(/-d '(\{"query":.*?\})'$/gms)].map(([, body]) => JSON.parse(body ?? '').query);
   expect(calls).toHaveLength(3);
   expect(calls.flatMap((call) => validate(schema, parse(call)))).toEqual([]);
+});
+
+function callsOf(text: string): unknown[] {
+  return [...text.matchAll(/^ *(curl -\w+).*?-d '(\{"query":.*?\})'$/gms)].map(([call, program, body]) => ({
+    program,
+    headers: [...call.matchAll(/-H ['"](.*?)['"]/g)].map(([, header]) => header),
+    query: JSON.parse(body ?? '').query,
+  }));
+}
+
+test('the calls that a start prints are those of the README', () => {
+  const facts = {
+    graphqlUrl: '$URL',
+    websocketUrl: '',
+    apiKey: '$KEY',
+    projectId: idFromUuid('project', randomUUID()),
+  };
+  const printed = welcomeText(facts, { databaseUrl: null, dataFolder: '.posthorn' });
+  expect(callsOf(printed)).toHaveLength(3);
+  expect(callsOf(printed)).toEqual(callsOf(readme));
 });
 
 test('every relative link leads to a file, or to a heading', async () => {
