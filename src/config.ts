@@ -188,7 +188,7 @@ const settings = z.object({
     text('IP address ranges joined by commas, such as 10.0.0.0/8', cidrs),
   ),
   WEBHOOK_IN_FLIGHT_MAX: fixed('512', 'Requests under way at once per worker', wholeNumber(1, 100_000)),
-  WORKER_JOB_CONCURRENCY: fixed('200', 'Jobs under way at once per worker', wholeNumber(1, 10_000)),
+  WORKER_JOB_CONCURRENCY: fixed('600', 'Jobs under way at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
   SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),
   LOG_LEVEL: open(
