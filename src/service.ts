@@ -55,18 +55,13 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
     await migrate(stack.databaseUrl);
     await migrateQueue(stack.queueConnection);
   } else await requireMigrated(stack.databaseUrl);
-  let isStopping = false;
   const database = starting.use(
     openDatabase(stack.databaseUrl, {
       // The emit statement must end well before sweep looks at what it stored.
       statementTimeoutMs: Math.min(5_000, config.sweepGraceMs * 0.8),
-      onIdleError: (error) => {
-        if (!isStopping) logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it');
-      },
+      onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it'),
     }),
   );
-  // A pool has ended before its connections have: the embedded Postgres that stops next may still tell them so.
-  starting.defer(() => void (isStopping = true));
   const secretBox = createSecretBox(stack.encryptionKeys);
   const onError = (error: Error): void => logger.warn({ err: error }, 'queue connection');
   const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));

@@ -157,8 +157,10 @@ async function stopChild(child: ChildProcess): Promise<void> {
   if (hasEnded(child)) return;
   child.ref();
   const ended = once(child, 'exit');
-  // Fast shutdown, then without a checkpoint (the next start recovers), then by force.
+  // Once those who are just leaving have left (pools end before their connections do, and would report them as broken);
+  // fast; without a checkpoint (the next start recovers); by force.
   for (const [signal, limitMs] of [
+    ['SIGTERM', 1_000],
     ['SIGINT', 15_000],
     ['SIGQUIT', 5_000],
     ['SIGKILL', 5_000],
