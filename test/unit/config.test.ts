@@ -35,7 +35,7 @@ describe('without any setting', () => {
       requireHttps: false,
       allowedCidrs: ['127.0.0.0/8', '::1/128'],
       inFlightMax: 512,
-      jobConcurrency: 200,
+      jobConcurrency: 600,
       sweepIntervalMs: 5_000,
       sweepGraceMs: 10_000,
       logLevel: 'warn',
