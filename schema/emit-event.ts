@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isEventType } from '../src/domain/event-type.ts';
+import { isEventType, isReservedEventType } from '../src/domain/event-type.ts';
 import { uuidOf } from '../src/domain/ids.ts';
 import type { EmitInput, EmitResult, StoredEvent } from '../src/store/emit-event.ts';
 import { announce } from './announce.ts';
@@ -120,7 +120,13 @@ function emitInput({ projectId }: Caller, now: Date): z.ZodType<EmitInput> {
   const latest = new Date(now.getTime() + deliverAtDelayMsMax);
   return z
     .object({
-      type: rule<string>(isEventType, 'INVALID_EVENT_TYPE', 'dotted lower-case words like config.deployed'),
+      type: rule<string>(isEventType, 'INVALID_EVENT_TYPE', 'dotted lower-case words like config.deployed').pipe(
+        rule<string>(
+          (type) => !isReservedEventType(type),
+          'RESERVED_EVENT_TYPE',
+          "outside posthorn.*, which is for Posthorn's own events",
+        ),
+      ),
       data: z.unknown().optional().superRefine(requireFittingData),
       idempotencyKey: rule<string | null>(
         (key) => key === null || isIdempotencyKey(key),

@@ -2,7 +2,10 @@ import { GraphQLError, Kind, type ValueNode } from 'graphql';
 import { builder } from './builder.ts';
 import { shown } from './errors.ts';
 
-const instantPattern = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/;
+/** Levels of lists and objects that a JSON value may have. */
+const jsonDepthMax = 64;
+
+const instantPattern = /^(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/;
 
 builder.scalarType('DateTime', {
   description:
@@ -13,20 +16,44 @@ builder.scalarType('DateTime', {
 });
 
 builder.scalarType('JSON', {
-  description: 'Any JSON value: an object, a list, text, a number, true, false or null.',
+  description:
+    'Any JSON value: an object, a list, text, a number, true, false or null, nested at most 64 deep. Numbers are IEEE ' +
+    'doubles, as JavaScript reads them: send larger integers as text.',
   serialize: (value) => value,
-  parseValue: (value) => value,
-  parseLiteral: (node, variables) => jsonOf(node, variables ?? {}),
+  parseValue: requireShallow,
+  parseLiteral: (node, variables) => requireShallow(jsonOf(node, variables ?? {})),
 });
 
 function parseInstant(value: unknown): Date {
-  const instant = typeof value === 'string' && instantPattern.test(value) ? new Date(value) : null;
+  const parts = typeof value === 'string' ? instantPattern.exec(value) : null;
+  const instant = parts !== null && isCalendarDay(parts[1] ?? '') ? new Date(parts[0]) : null;
   if (instant === null || Number.isNaN(instant.getTime())) {
-    throw new GraphQLError(`DateTime must be ISO 8601 text with an offset, not ${shown(value)}.`, {
-      extensions: { code: 'BAD_USER_INPUT' },
-    });
+    throw badValue(`DateTime must be ISO 8601 text with an offset, not ${shown(value)}.`);
   }
   return instant;
+}
+
+/** Whether the day is in the calendar: JavaScript takes 30 February for 2 March, and Postgres knows no year 0. */
+function isCalendarDay(day: string): boolean {
+  const midnight = new Date(`${day}T00:00:00Z`);
+  return !day.startsWith('0000') && !Number.isNaN(midnight.getTime()) && midnight.toISOString().startsWith(day);
+}
+
+/** Gives the value back, looked through level by level: what calls itself per level would run out of stack. */
+function requireShallow(value: unknown): unknown {
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length > 0; depth += 1) {
+    if (depth > jsonDepthMax) throw badValue(`JSON must be nested at most ${jsonDepthMax} deep.`);
+    if (level.some((item) => typeof item === 'number' && !Number.isFinite(item))) {
+      throw badValue('JSON must not contain numbers that are too large to be kept.');
+    }
+    level = level.flatMap((item) => (typeof item === 'object' && item !== null ? Object.values(item) : []));
+  }
+  return value;
+}
+
+function badValue(message: string): GraphQLError {
+  return new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT' } });
 }
 
 /** The value that a literal writes; `__proto__` becomes an ordinary key, as JSON.parse has it. */

@@ -8,6 +8,11 @@ export function isEventType(text: string): boolean {
   return text.length <= eventTypeLengthMax && typePattern.test(text);
 }
 
+/** Whether Posthorn keeps the type for its own events: `posthorn` and all below it. */
+export function isReservedEventType(type: string): boolean {
+  return type === 'posthorn' || type.startsWith('posthorn.');
+}
+
 /** Whether the text is a filter: `*`, an event type, or an event type followed by `.*`. */
 export function isEventTypeFilter(text: string): boolean {
   return text === '*' || isEventType(text.endsWith('.*') ? text.slice(0, -2) : text);

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { coalesce } from '../coalesce.ts';
 import { matchingFilters } from '../domain/event-type.ts';
@@ -225,10 +226,10 @@ async function earlierEvent(database: Database, { body, input }: NewEvent): Prom
     createdAt: row.created_at,
     idempotencyKey: input.idempotencyKey,
   };
-  const same = row.type === input.type && dataText(row.body) === dataText(body);
+  const same = row.type === input.type && isDeepStrictEqual(dataOf(row.body), dataOf(body));
   return same ? { kind: 'duplicate', event, deliveryCount: row.delivery_count } : { kind: 'conflict', event };
 }
 
-function dataText(body: string): string {
-  return JSON.stringify(bodyData.parse(JSON.parse(body)).data);
+function dataOf(body: string): unknown {
+  return bodyData.parse(JSON.parse(body)).data;
 }

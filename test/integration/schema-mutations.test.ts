@@ -304,6 +304,29 @@ describe('emitEvent', () => {
     expect(other.data.emitEvent.userErrors[0].message).toContain('"once"');
   });
 
+  test('takes the same data in another order of its keys for the same event', async () => {
+    const input = { type: 'emitted.ordered', idempotencyKey: 'ordered' };
+    const first = clean(
+      await fixture.run(emit, { input: { ...input, data: { x: 1, y: { a: 1, b: 2 } } } }),
+      'emitEvent',
+    );
+    const again = clean(
+      await fixture.run(emit, { input: { ...input, data: { y: { b: 2, a: 1 }, x: 1 } } }),
+      'emitEvent',
+    );
+    expect(again).toMatchObject({ duplicate: true, event: { id: first.event.id } });
+  });
+
+  test.each([
+    ['data nested 20,000 deep', { data: JSON.parse('['.repeat(20_000) + ']'.repeat(20_000)) as unknown }, '64 deep'],
+    ['a year that no calendar has', { occurredAt: '0000-01-01T00:00:00Z' }, '0000-01-01'],
+    ['a day that no month has', { occurredAt: '2026-02-30T00:00:00Z' }, '2026-02-30'],
+  ])('refuses %s as the caller’s mistake', async (_name, wrong, words) => {
+    const { errors } = await fixture.run(emit, { input: { type: 'emitted.now', ...wrong } });
+    expect(errors).toHaveLength(1);
+    expect(errors[0]?.message).toContain(words);
+  });
+
   test('succeeds when the feed cannot be reached, and says so to the operator', async () => {
     const context = fixture.contextOf(fixture.projectId);
     const broken = { ...fixture.feed, publish: async () => await Promise.reject(new Error('no feed')) };
@@ -315,6 +338,8 @@ describe('emitEvent', () => {
 
   test.each([
     [{ type: 'Not Ok' }, 'type', 'INVALID_EVENT_TYPE', '"Not Ok"'],
+    [{ type: 'posthorn.webhook.disabled' }, 'type', 'RESERVED_EVENT_TYPE', 'posthorn.webhook.disabled'],
+    [{ idempotencyKey: '\ud800' }, 'idempotencyKey', 'INVALID_IDEMPOTENCY_KEY', 'ud800'],
     [{ idempotencyKey: '' }, 'idempotencyKey', 'INVALID_IDEMPOTENCY_KEY', '""'],
     [{ idempotencyKey: 'x\0' }, 'idempotencyKey', 'INVALID_IDEMPOTENCY_KEY', 'u0000'],
     [{ data: 'x'.repeat(262_144) }, 'data', 'DATA_TOO_LARGE', '262146'],
