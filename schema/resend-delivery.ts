@@ -1,3 +1,4 @@
+import { claimLeaseMs } from '../src/domain/claim-lease.ts';
 import { findId, type DeliveryId } from '../src/domain/ids.ts';
 import { resendDelivery, type ResendResult } from '../src/store/resend-delivery.ts';
 import { announce } from './announce.ts';
@@ -7,9 +8,6 @@ import type { SchemaContext } from './context.ts';
 import { Delivery, type DeliveryRow } from './delivery.ts';
 import { changedEntry } from './feed-rows.ts';
 import { notFoundError, UserError, userError, type UserErrorShape } from './user-error.ts';
-
-/** A claim is stale when the attempt must have ended long ago; the same as the store's default for short attempts. */
-const claimLeaseMsMin = 60_000;
 
 interface ResendDeliveryResult {
   delivery: DeliveryRow | null;
@@ -52,7 +50,7 @@ async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<R
   const { database, settings } = context;
   const result = await resendDelivery(database, callerOf(context).projectId, deliveryId, {
     defaultMaxAttempts: settings.maxAttempts,
-    claimLeaseMs: Math.max(claimLeaseMsMin, 3 * settings.attemptTimeoutMs),
+    claimLeaseMs: claimLeaseMs(settings.attemptTimeoutMs),
   });
   if (result.kind !== 'resent') return refused(refusalOf(result, deliveryId));
   await announceResent(context, result.delivery);

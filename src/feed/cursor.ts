@@ -31,7 +31,7 @@ export function cursorText(epoch: string, n: number): string {
 export function parseCursor(text: string): FeedPosition {
   const [, epoch, n] = cursorPattern.exec(text) ?? [];
   if (epoch === undefined || n === undefined) {
-    throw new FeedError('BAD_CURSOR', `not a feed cursor: ${JSON.stringify(text.slice(0, 64))}`);
+    throw new FeedError('BAD_CURSOR', `${JSON.stringify(text.slice(0, 64))} is not a cursor of the feed.`);
   }
   return { epoch, n: Number(n) };
 }
@@ -50,5 +50,5 @@ export function startPosition(state: LogState, after: FeedPosition | null): Feed
 /** The error for a place that the log no longer keeps. */
 export function cursorExpired(position: FeedPosition): FeedError {
   const cursor = cursorText(position.epoch, position.n);
-  return new FeedError('CURSOR_EXPIRED', `the feed no longer keeps what followed cursor ${cursor}`);
+  return new FeedError('CURSOR_EXPIRED', `The feed no longer keeps what followed cursor ${cursor}.`);
 }

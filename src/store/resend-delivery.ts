@@ -19,8 +19,8 @@ export type ResendResult =
 export interface ResendOptions {
   /** Attempts of a round for webhooks that set none themselves. */
   defaultMaxAttempts: number;
-  /** A claim older than this belongs to a worker that is gone. Default 60 s. */
-  claimLeaseMs?: number;
+  /** A claim older than this belongs to a worker that is gone (src/domain/claim-lease.ts). */
+  claimLeaseMs: number;
 }
 
 interface Target {
@@ -32,8 +32,6 @@ interface Target {
   webhookDeleted: boolean;
   now: Date;
 }
-
-const defaultClaimLeaseMs = 60_000;
 
 /**
  * Sends a delivery again, wherever it stands: it is due now and starts a new round of its retry schedule, with the full
@@ -47,7 +45,7 @@ export async function resendDelivery(
 ): Promise<ResendResult> {
   const id = uuidOf(deliveryId);
   return await db.prisma.$transaction(async (tx): Promise<ResendResult> => {
-    const claimLeaseMs = options.claimLeaseMs ?? defaultClaimLeaseMs;
+    const { claimLeaseMs } = options;
     const target = await lockTarget(tx, { projectId: uuidOf(projectId), id, claimLeaseMs });
     if (target === null) return { kind: 'not-found' };
     const refusal = refusalOf(target);

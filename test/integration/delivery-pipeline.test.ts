@@ -131,7 +131,10 @@ describe('claim, record and sweep', () => {
     const id = await emit();
     for (const _ of [1, 2, 3]) await attempt(id, 500);
     expect(await readDelivery(fixture, id)).toMatchObject({ status: 'FAILED', failureReason: 'EXHAUSTED' });
-    const resent = await resendDelivery(fixture.db, fixture.projectId, id, { defaultMaxAttempts: 3 });
+    const resent = await resendDelivery(fixture.db, fixture.projectId, id, {
+      defaultMaxAttempts: 3,
+      claimLeaseMs: 60_000,
+    });
     expect(resent.kind).toBe('resent');
     const dispatch = await claimed(id);
     expect(dispatch).toMatchObject({ attemptNumber: 4, roundStart: 3, maxAttempts: 6, trigger: 'MANUAL' });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { FeedEntry, FeedSubscription } from '../../src/feed/feed.ts';
+import { claimLeaseMs } from '../../src/domain/claim-lease.ts';
 import { type DeliveryId, parseId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
 import { findApiKey } from '../../src/store/api-keys.ts';
 import { newId } from '../../src/store/new-id.ts';
@@ -365,6 +366,15 @@ describe('resendDelivery', () => {
     expect(delivery).toEqual({ id, status: 'PENDING', attemptCount: 6, maxAttempts: 12, failureReason: null });
     expect(fixture.enqueued).toEqual([id]);
     expect(await nextEntry()).toMatchObject({ change: 'RESENT', eventType: 'config.deployed', delivery: { id } });
+  });
+
+  test('takes over a claim that no attempt of this deployment can still hold', async () => {
+    const webhookId = await addWebhook(fixture);
+    const claimedAt = new Date(
+      Date.now() - claimLeaseMs(fixture.contextOf(fixture.projectId).settings.attemptTimeoutMs),
+    );
+    const [id] = await addDeliveries(fixture, webhookId, 1, { status: 'DELIVERING', claimedAt });
+    expect(clean(await fixture.run(resend, { id }), 'resendDelivery').delivery).toMatchObject({ status: 'PENDING' });
   });
 
   test('is refused while an attempt is being made, and for a webhook that is gone', async () => {

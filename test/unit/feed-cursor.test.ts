@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createEpoch, cursorText, parseCursor, startPosition } from '../../src/feed/cursor.ts';
+import { createEpoch, cursorExpired, cursorText, parseCursor, startPosition } from '../../src/feed/cursor.ts';
 import { FeedError } from '../../src/feed/feed.ts';
 import type { FeedErrorCode } from '../../src/feed/feed.ts';
 
@@ -34,6 +34,11 @@ test('a cursor is good from just before the oldest kept item to the newest, and 
 
 test('without a cursor the start is after the newest item', () => {
   expect(startPosition({ epoch: 'e', first: 5, head: 9 }, null)).toEqual({ epoch: 'e', n: 9 });
+});
+
+test('what a subscriber reads about a cursor is a sentence', () => {
+  expect(() => parseCursor('elsewhere')).toThrow('"elsewhere" is not a cursor of the feed.');
+  expect(cursorExpired({ epoch: 'e', n: 3 }).message).toBe('The feed no longer keeps what followed cursor e-3.');
 });
 
 function outcomeOf<Value>(action: () => Value): { value: Value | null; code: FeedErrorCode | null } {
