@@ -7,7 +7,7 @@ import { builder } from './builder.ts';
 import { callerOf, projectUuidOf } from './caller.ts';
 import { loadConnection } from './connection.ts';
 import type { Caller } from './context.ts';
-import { isNameText } from './input-text.ts';
+import { isNameText, nameRequirement } from './input-text.ts';
 import { checkInput, rule, UserError, type UserErrorShape } from './user-error.ts';
 
 /** The columns of an API key that anybody may see. */
@@ -150,10 +150,11 @@ function apiKeyInput(
     'a permission that the asking key has itself',
   );
   return z.object({
-    name: rule<string>(isNameText, 'INVALID_NAME', '1 to 100 characters, none of them control characters'),
+    name: rule<string>(isNameText, 'INVALID_NAME', nameRequirement),
     permissions: z
       .array(permission)
-      .and(rule<GrantedPermission[]>((list) => list.length > 0, 'INVALID_PERMISSIONS', 'at least one permission')),
+      .and(rule<GrantedPermission[]>((list) => list.length > 0, 'INVALID_PERMISSIONS', 'at least one permission'))
+      .transform((list) => [...new Set(list)]),
     expiresAt: rule<Date | null>(
       (expiresAt) => expiresAt === null || expiresAt > now,
       'INVALID_EXPIRES_AT',

@@ -9,7 +9,7 @@ import type { Caller, SchemaContext } from './context.ts';
 import { shown } from './errors.ts';
 import { Event, type EventRow } from './event.ts';
 import { createdEntry } from './feed-rows.ts';
-import { isIdempotencyKey } from './input-text.ts';
+import { idempotencyKeyRequirement, isIdempotencyKey } from './input-text.ts';
 import { checkInput, rule, UserError, userError, type UserErrorShape } from './user-error.ts';
 
 /** Largest body of an event, in bytes. */
@@ -31,10 +31,14 @@ interface EmitEventResult {
 const EmitEventInput = builder.inputType('EmitEventInput', {
   description: 'The event to emit.',
   fields: (t) => ({
-    type: t.string({ required: true, description: 'Its type: dotted lower-case words, as in `config.deployed`.' }),
+    type: t.string({
+      required: true,
+      description: 'Its type: dotted lower-case words, as in `config.deployed`; not `posthorn.…`, which is reserved.',
+    }),
     data: t.field({
       type: 'JSON',
-      description: 'What there is to say about it; 256 KiB with the envelope. Null unless said.',
+      description:
+        'What there is to say about it; 256 KiB with the envelope. Null unless said. Numbers are IEEE doubles.',
     }),
     idempotencyKey: t.string({
       description: 'Makes repeating the call harmless: 1 to 255 characters, unique to this event within the project.',
@@ -131,7 +135,7 @@ function emitInput({ projectId }: Caller, now: Date): z.ZodType<EmitInput> {
       idempotencyKey: rule<string | null>(
         (key) => key === null || isIdempotencyKey(key),
         'INVALID_IDEMPOTENCY_KEY',
-        '1 to 255 characters, none of them control characters',
+        idempotencyKeyRequirement,
       ).default(null),
       occurredAt: z.custom<Date | null>().default(null),
       deliverAt: rule<Date | null>(

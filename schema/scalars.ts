@@ -5,6 +5,8 @@ import { shown } from './errors.ts';
 /** Levels of lists and objects that a JSON value may have. */
 const jsonDepthMax = 64;
 
+const earliest = new Date('0001-01-01T00:00:00Z');
+const latest = new Date('9999-12-31T23:59:59.999Z');
 const instantPattern = /^(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/;
 
 builder.scalarType('DateTime', {
@@ -27,7 +29,8 @@ builder.scalarType('JSON', {
 function parseInstant(value: unknown): Date {
   const parts = typeof value === 'string' ? instantPattern.exec(value) : null;
   const instant = parts !== null && isCalendarDay(parts[1] ?? '') ? new Date(parts[0]) : null;
-  if (instant === null || Number.isNaN(instant.getTime())) {
+  // An offset can lead out of the years 1 to 9999, which Postgres reads from ISO 8601.
+  if (instant === null || !(instant >= earliest && instant <= latest)) {
     throw badValue(`DateTime must be ISO 8601 text with an offset, not ${shown(value)}.`);
   }
   return instant;
@@ -43,11 +46,14 @@ function isCalendarDay(day: string): boolean {
 function requireShallow(value: unknown): unknown {
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth += 1) {
-    if (depth > jsonDepthMax) throw badValue(`JSON must be nested at most ${jsonDepthMax} deep.`);
     if (level.some((item) => typeof item === 'number' && !Number.isFinite(item))) {
       throw badValue('JSON must not contain numbers that are too large to be kept.');
     }
-    level = level.flatMap((item) => (typeof item === 'object' && item !== null ? Object.values(item) : []));
+    const containers = level.filter((item) => typeof item === 'object' && item !== null);
+    if (depth >= jsonDepthMax && containers.length > 0) {
+      throw badValue(`JSON must be nested at most ${jsonDepthMax} deep.`);
+    }
+    level = containers.flatMap((item) => Object.values(item));
   }
   return value;
 }

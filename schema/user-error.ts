@@ -33,15 +33,22 @@ export function notFoundError(what: string, id: string): UserErrorShape {
   return userError(['id'], 'NOT_FOUND', `No ${what} with id ${shown(id)}.`);
 }
 
-/** A check of one input field: what fails gives `code` and a message that names the field, the requirement and the value. */
+/**
+ * A check of one input field: what fails gives `code` and a message that names the field, the requirement and, unless it
+ * holds credentials, the value.
+ */
 export function rule<Value>(
   holds: (value: Value) => boolean,
   code: string,
   requirement: string,
+  value: 'shown' | 'secret' = 'shown',
 ): z.ZodType<Value, Value> {
   return z.custom<Value>().refine(holds, {
     params: { code },
-    error: ({ input, path }) => `${path?.join('.') ?? 'input'} must be ${requirement}, not ${shown(input)}.`,
+    error: ({ input, path }) => {
+      const given = value === 'shown' ? `, not ${shown(input)}` : '';
+      return `${path?.join('.') ?? 'input'} must be ${requirement}${given}.`;
+    },
   });
 }
 

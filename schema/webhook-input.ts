@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { parseCidrs } from '../src/domain/address-policy.ts';
 import { isEventTypeFilter } from '../src/domain/event-type.ts';
+import { isHeaderName, isReservedHeaderName } from '../src/domain/header-name.ts';
 import { isRetrySchedule } from '../src/domain/retry-schedule.ts';
 import type { SignatureStyle } from '../src/domain/signature.ts';
 import { checkWebhookUrl } from '../src/domain/webhook-url.ts';
@@ -8,7 +9,7 @@ import type { WebhookHeader } from '../src/store/webhook-headers.ts';
 import type { WebhookChanges, WebhookInput } from '../src/store/webhooks.ts';
 import type { SchemaSettings } from './context.ts';
 import { shown } from './errors.ts';
-import { isDescriptionText, isNameText } from './input-text.ts';
+import { isDescriptionLength, isNameText, isStorableText, nameRequirement } from './input-text.ts';
 import { rule } from './user-error.ts';
 
 /** Most headers of a webhook. */
@@ -16,25 +17,8 @@ const headersMax = 20;
 const headerValueBytesMax = 1_024;
 const filtersMax = 50;
 
-/** RFC 9110 §5.6.2 */
-const tokenPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/;
 /** RFC 9110 §5.5, without obsolete text; what a client strips from either end is refused. */
 const headerValuePattern = /^(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?$/;
-const reservedNames = new Set([
-  'content-type',
-  'content-length',
-  'host',
-  'user-agent',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'upgrade',
-  'expect',
-  'transfer-encoding',
-]);
-const reservedPrefixes = ['webhook-', 'x-posthorn-'];
 
 /** The checks of a new webhook; what is absent gets its default. */
 export function newWebhookInput(settings: SchemaSettings): z.ZodType<WebhookInput> {
@@ -58,18 +42,26 @@ export function webhookChanges(settings: SchemaSettings, masked: readonly Webhoo
 
 function webhookFields(settings: SchemaSettings, masked: readonly WebhookHeader[]) {
   return {
-    name: rule<string>(isName, 'INVALID_NAME', '1 to 100 characters, none of them control characters'),
+    name: rule<string>(isName, 'INVALID_NAME', nameRequirement),
     description: rule<string | null>(
-      (text) => text === null || isDescriptionText(text),
+      (text) => text === null || isDescriptionLength(text),
       'INVALID_DESCRIPTION',
       'at most 1,000 characters',
+    ).pipe(
+      rule<string | null>(
+        (text) => text === null || isStorableText(text),
+        'INVALID_DESCRIPTION',
+        'without NUL characters and halves of surrogate pairs',
+      ),
     ),
     url: urlField(settings),
     eventTypes: rule<string[]>(
       (filters) => Array.isArray(filters) && filters.length >= 1 && filters.length <= filtersMax,
       'INVALID_EVENT_TYPES',
       `1 to ${filtersMax} filters`,
-    ).pipe(z.array(rule<string>(isEventTypeFilter, 'INVALID_EVENT_TYPE', '`*`, `config.*` or an exact event type'))),
+    )
+      .pipe(z.array(rule<string>(isEventTypeFilter, 'INVALID_EVENT_TYPE', '`*`, `config.*` or an exact event type')))
+      .transform((filters) => [...new Set(filters)]),
     headers: headersField(masked),
     signatureStyle: rule<SignatureStyle>((style) => style !== null, 'INVALID_SIGNATURE_STYLE', 'a signature style'),
     maxAttempts: optionalCount('INVALID_MAX_ATTEMPTS', 50),
@@ -113,10 +105,12 @@ function headersField(masked: readonly WebhookHeader[]) {
     name: rule<string>(isAllowedHeaderName, 'INVALID_HEADER_NAME', 'an HTTP header name that is not reserved'),
     value: z.string(),
   });
+  // Values may be credentials, and messages end in logs.
   const value = rule<WebhookHeader>(
     (given) => isHeaderValue(given.value) || isKeptMask(masked, given),
     'INVALID_HEADER_VALUE',
     `a header with at most ${headerValueBytesMax} printable ASCII characters as its value`,
+    'secret',
   );
   return z
     .custom<WebhookHeader[] | null>()
@@ -126,17 +120,15 @@ function headersField(masked: readonly WebhookHeader[]) {
         (headers) => headers.length <= headersMax,
         'TOO_MANY_HEADERS',
         `at most ${headersMax} headers`,
+        'secret',
       ),
     )
     .pipe(z.array(header.pipe(value)))
-    .pipe(rule<WebhookHeader[]>(hasDistinctNames, 'DUPLICATE_HEADER', 'headers with different names'));
+    .pipe(rule<WebhookHeader[]>(hasDistinctNames, 'DUPLICATE_HEADER', 'headers with different names', 'secret'));
 }
 
 function isAllowedHeaderName(name: string): boolean {
-  const lower = name.toLowerCase();
-  return (
-    tokenPattern.test(name) && !reservedNames.has(lower) && !reservedPrefixes.some((prefix) => lower.startsWith(prefix))
-  );
+  return isHeaderName(name) && !isReservedHeaderName(name);
 }
 
 function isHeaderValue(value: string): boolean {

@@ -19,14 +19,15 @@ const HeaderInput = builder.inputType('HeaderInput', {
   fields: (t) => ({
     name: t.string({
       required: true,
-      description: 'Its name; content-type, host, webhook-… and the like are reserved.',
+      description:
+        'Its name; what Posthorn or HTTP sets itself is reserved: content-type, host, webhook-…, x-…-signature.',
     }),
     value: t.string({ required: true, description: 'Its value: at most 1 KiB of printable ASCII. Stored encrypted.' }),
   }),
 });
 
 const CreateWebhookInput = builder.inputType('CreateWebhookInput', {
-  description: 'The webhook to make.',
+  description: 'The webhook to make. Null is as absent: the default.',
   fields: (t) => ({
     name: t.string({ required: true, description: 'What people call it, 1 to 100 characters.' }),
     url: t.string({ required: true, description: 'Where requests go.' }),
@@ -47,7 +48,8 @@ const CreateWebhookInput = builder.inputType('CreateWebhookInput', {
 });
 
 const UpdateWebhookInput = builder.inputType('UpdateWebhookInput', {
-  description: 'What to change of a webhook. What is absent stays as it is.',
+  description:
+    'What to change of a webhook. What is absent stays as it is; name, url, eventTypes and signatureStyle cannot be null.',
   fields: (t) => ({
     id: t.id({ required: true, description: 'The webhook, `wh_…`.' }),
     name: t.string({ description: 'What people call it, 1 to 100 characters.' }),
@@ -56,7 +58,8 @@ const UpdateWebhookInput = builder.inputType('UpdateWebhookInput', {
     description: t.string({ description: 'What it is for; null removes it.' }),
     headers: t.field({
       type: [HeaderInput],
-      description: 'All headers that its requests carry; a masked value as it was shown keeps what is behind it.',
+      description:
+        'All headers that its requests carry; a masked value as it was shown keeps what is behind it. Null removes all.',
     }),
     signatureStyle: t.field({ type: SignatureStyle, description: 'How requests are signed.' }),
     maxAttempts: t.int({ description: 'Attempts in all for each delivery, 1 to 50; null takes the default.' }),

@@ -32,6 +32,7 @@ export interface WebhookUrlPolicy {
  */
 export function checkWebhookUrl(text: string, policy: WebhookUrlPolicy): WebhookUrlCheck {
   if (text.length > webhookUrlLengthMax) return tooLong;
+  if (!text.isWellFormed()) return refuse('INVALID_URL', 'The URL must not contain halves of surrogate pairs.');
   const url = absoluteHttpUrl(text);
   if (url === null) return refuse('INVALID_URL', 'The URL must be absolute and start with https:// or http://.');
   if (url.href.length > webhookUrlLengthMax) return tooLong;

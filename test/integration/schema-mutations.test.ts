@@ -90,6 +90,9 @@ describe('createWebhook', () => {
     [{ name: '' }, ['name'], 'INVALID_NAME', '""'],
     [{ name: 'x'.repeat(101) }, ['name'], 'INVALID_NAME', 'xxx'],
     [{ name: 'a\0b' }, ['name'], 'INVALID_NAME', 'a\\u0000b'],
+    [{ name: '\ud800' }, ['name'], 'INVALID_NAME', 'surrogate'],
+    [{ name: '😀'.repeat(101) }, ['name'], 'INVALID_NAME', '100 characters'],
+    [{ url: 'https://example.com/\ud800' }, ['url'], 'INVALID_URL', 'ud800'],
     [{ url: 'ftp://example.com' }, ['url'], 'INVALID_URL', 'ftp://example.com'],
     [{ url: 'http://example.com' }, ['url'], 'HTTPS_REQUIRED', 'http://example.com'],
     [{ url: 'https://127.0.0.1/' }, ['url'], 'BLOCKED_ADDRESS', '127.0.0.1'],
@@ -98,6 +101,8 @@ describe('createWebhook', () => {
     [{ eventTypes: ['ok', 'Not Ok'] }, ['eventTypes', '1'], 'INVALID_EVENT_TYPE', '"Not Ok"'],
     [{ eventTypes: Array.from({ length: 51 }, () => 'a') }, ['eventTypes'], 'INVALID_EVENT_TYPES', '1 to 50'],
     [{ description: 'x'.repeat(1001) }, ['description'], 'INVALID_DESCRIPTION', '1,000'],
+    [{ description: 'a\0b' }, ['description'], 'INVALID_DESCRIPTION', 'without NUL'],
+    [{ description: '\udc00' }, ['description'], 'INVALID_DESCRIPTION', 'surrogate'],
     [
       { headers: [{ name: 'Content-Type', value: 'x' }] },
       ['headers', '0', 'name'],
@@ -113,7 +118,8 @@ describe('createWebhook', () => {
     ],
     [{ headers: [{ name: 'a b', value: 'x' }] }, ['headers', '0', 'name'], 'INVALID_HEADER_NAME', '"a b"'],
     [{ headers: [{ name: 'a', value: 'x\r\nb: c' }] }, ['headers', '0'], 'INVALID_HEADER_VALUE', 'printable'],
-    [{ headers: [{ name: 'a', value: '••••' }] }, ['headers', '0'], 'INVALID_HEADER_VALUE', '••••'],
+    [{ headers: [{ name: 'a', value: '••••' }] }, ['headers', '0'], 'INVALID_HEADER_VALUE', 'printable'],
+    [{ headers: [{ name: 'a', value: '\ud800' }] }, ['headers', '0'], 'INVALID_HEADER_VALUE', 'printable'],
     [{ headers: [{ name: 'a', value: 'x'.repeat(1025) }] }, ['headers', '0'], 'INVALID_HEADER_VALUE', '1024'],
     [
       {
@@ -145,6 +151,38 @@ describe('createWebhook', () => {
     expect(userError).toMatchObject({ field: ['input', ...path], code });
     expect(userError.message).toContain(value);
     expect(userError.message).toContain(path.join('.'));
+  });
+
+  test.each([
+    [[{ name: 'a', value: 's3cret\n' }]],
+    [
+      [
+        { name: 'a', value: 's3cret' },
+        { name: 'A', value: 's3cret' },
+      ],
+    ],
+    [Array.from({ length: 21 }, () => ({ name: 'a', value: 's3cret' }))],
+  ])('never repeats the value of a refused header: %j', async (headers) => {
+    const { data } = await fixture.run(create, { input: { ...good, headers } });
+    expect(data.createWebhook.userErrors).toHaveLength(1);
+    expect(data.createWebhook.userErrors[0].message).not.toContain('s3cret');
+  });
+
+  test('counts what a person sees: a hundred faces are a name', async () => {
+    const name = '😀'.repeat(100);
+    expect(clean(await fixture.run(create, { input: { ...good, name } }), 'createWebhook').webhook.name).toBe(name);
+  });
+
+  test('keeps a filter that is said twice once', async () => {
+    const eventTypes = ['a.*', 'b', 'a.*'];
+    const { webhook } = clean(await fixture.run(create, { input: { ...good, eventTypes } }), 'createWebhook');
+    expect(webhook.eventTypes).toEqual(['a.*', 'b']);
+  });
+
+  test('takes null for absent', async () => {
+    const nulls = { eventTypes: null, headers: null, signatureStyle: null, description: null, retrySchedule: null };
+    const { webhook } = clean(await fixture.run(create, { input: { ...good, ...nulls } }), 'createWebhook');
+    expect(webhook).toMatchObject({ eventTypes: ['*'], headers: [], signatureStyle: 'STANDARD_WEBHOOKS' });
   });
 
   test('says everything that is wrong at once', async () => {
@@ -321,6 +359,8 @@ describe('emitEvent', () => {
   test.each([
     ['data nested 20,000 deep', { data: JSON.parse('['.repeat(20_000) + ']'.repeat(20_000)) as unknown }, '64 deep'],
     ['a year that no calendar has', { occurredAt: '0000-01-01T00:00:00Z' }, '0000-01-01'],
+    ['a number that is none', { data: { a: Number('1e999') } }, 'too large'],
+    ['an instant after all years', { occurredAt: '9999-12-31T23:59:59-01:00' }, '9999-12-31'],
     ['a day that no month has', { occurredAt: '2026-02-30T00:00:00Z' }, '2026-02-30'],
   ])('refuses %s as the caller’s mistake', async (_name, wrong, words) => {
     const { errors } = await fixture.run(emit, { input: { type: 'emitted.now', ...wrong } });
@@ -336,6 +376,14 @@ describe('emitEvent', () => {
     expect(fixture.enqueued).not.toEqual([]);
     expect(fixture.warnings).toEqual(['changes were not published to the feed']);
   });
+
+  test.each([[JSON.parse('{ "half": "\\ud800", "\\u0000": "\\u0000" }') as unknown], [Number.MAX_VALUE], [-0]])(
+    'keeps %j as JSON has it',
+    async (data) => {
+      const { event } = clean(await fixture.run(emit, { input: { type: 'emitted.odd', data } }), 'emitEvent');
+      expect(JSON.stringify(event.data)).toBe(JSON.stringify(data));
+    },
+  );
 
   test.each([
     [{ type: 'Not Ok' }, 'type', 'INVALID_EVENT_TYPE', '"Not Ok"'],
@@ -489,6 +537,12 @@ describe('createApiKey', () => {
       projectId: fixture.projectId,
       permissions: new Set(['EMIT_EVENTS']),
     });
+  });
+
+  test('keeps a permission that is said twice once', async () => {
+    const input = { name: 'CI', permissions: ['EMIT_EVENTS', 'VIEW_WEBHOOKS', 'EMIT_EVENTS'] };
+    const { apiKey } = clean(await fixture.run(createKey, { input }), 'createApiKey');
+    expect(apiKey.permissions).toEqual(['EMIT_EVENTS', 'VIEW_WEBHOOKS']);
   });
 
   test('never grants what the asking key does not have', async () => {
