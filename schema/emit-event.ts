@@ -10,6 +10,7 @@ import { shown } from './errors.ts';
 import { Event, type EventRow } from './event.ts';
 import { createdEntry } from './feed-rows.ts';
 import { idempotencyKeyRequirement, isIdempotencyKey } from './input-text.ts';
+import { jsonProblem } from './scalars.ts';
 import { checkInput, rule, UserError, userError, type UserErrorShape } from './user-error.ts';
 
 /** Largest body of an event, in bytes. */
@@ -154,6 +155,11 @@ function emitInput({ projectId }: Caller, now: Date): z.ZodType<EmitInput> {
 }
 
 function requireFittingData(data: unknown, issues: z.core.$RefinementCtx): void {
+  const problem = jsonProblem(data);
+  if (problem !== null) {
+    issues.addIssue({ code: 'custom', params: { code: 'INVALID_DATA' }, message: `data ${problem}.` });
+    return;
+  }
   const bytes = Buffer.byteLength(JSON.stringify(data ?? null));
   if (bytes + envelopeBytesMax <= bodyBytesMax) return;
   const most = bodyBytesMax - envelopeBytesMax;

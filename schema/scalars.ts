@@ -22,8 +22,8 @@ builder.scalarType('JSON', {
     'Any JSON value: an object, a list, text, a number, true, false or null, nested at most 64 deep. Numbers are IEEE ' +
     'doubles, as JavaScript reads them: send larger integers as text.',
   serialize: (value) => value,
-  parseValue: requireShallow,
-  parseLiteral: (node, variables) => requireShallow(jsonOf(node, variables ?? {})),
+  parseValue: requireJson,
+  parseLiteral: parseJsonLiteral,
 });
 
 function parseInstant(value: unknown): Date {
@@ -42,20 +42,33 @@ function isCalendarDay(day: string): boolean {
   return !day.startsWith('0000') && !Number.isNaN(midnight.getTime()) && midnight.toISOString().startsWith(day);
 }
 
-/** Gives the value back, looked through level by level: what calls itself per level would run out of stack. */
-function requireShallow(value: unknown): unknown {
+/** What keeps a JSON value from being taken, as a requirement; null when nothing does. */
+export function jsonProblem(value: unknown): string | null {
+  // Level by level: what calls itself per level would run out of stack.
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth += 1) {
     if (level.some((item) => typeof item === 'number' && !Number.isFinite(item))) {
-      throw badValue('JSON must not contain numbers that are too large to be kept.');
+      return 'must not contain numbers that are too large to be kept';
     }
     const containers = level.filter((item) => typeof item === 'object' && item !== null);
-    if (depth >= jsonDepthMax && containers.length > 0) {
-      throw badValue(`JSON must be nested at most ${jsonDepthMax} deep.`);
-    }
+    if (depth >= jsonDepthMax && containers.length > 0) return `must be nested at most ${jsonDepthMax} deep`;
     level = containers.flatMap((item) => Object.values(item));
   }
+  return null;
+}
+
+function requireJson(value: unknown): unknown {
+  const problem = jsonProblem(value);
+  if (problem !== null) throw badValue(`JSON ${problem}.`);
   return value;
+}
+
+/**
+ * Validation reads the literal without variables, execution with them, and each variable was looked at by itself. What
+ * execution refuses here would be no more than an invalid value, so the mutation looks at the whole.
+ */
+function parseJsonLiteral(node: ValueNode, variables: Record<string, unknown> | null | undefined): unknown {
+  return variables ? jsonOf(node, variables) : requireJson(jsonOf(node, {}));
 }
 
 function badValue(message: string): GraphQLError {

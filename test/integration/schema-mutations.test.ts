@@ -364,8 +364,24 @@ describe('emitEvent', () => {
     ['a day that no month has', { occurredAt: '2026-02-30T00:00:00Z' }, '2026-02-30'],
   ])('refuses %s as the caller’s mistake', async (_name, wrong, words) => {
     const { errors } = await fixture.run(emit, { input: { type: 'emitted.now', ...wrong } });
-    expect(errors).toHaveLength(1);
+    expect(errors).toMatchObject([{ code: 'BAD_USER_INPUT' }]);
     expect(errors[0]?.message).toContain(words);
+  });
+
+  test('refuses data that only a literal and a variable together nest too deep', async () => {
+    const document = `mutation ($inner: JSON) {
+      emitEvent(input: { type: "emitted.now", data: ${'['.repeat(60)} $inner ${']'.repeat(60)} }) {
+        event { id } userErrors { field code message }
+      }
+    }`;
+    const deep = JSON.parse(`${'['.repeat(60)}${']'.repeat(60)}`) as unknown;
+    const { data, errors } = await fixture.run(document, { inner: deep });
+    expect(errors).toEqual([]);
+    expect(data.emitEvent).toEqual({
+      event: null,
+      userErrors: [{ field: ['input', 'data'], code: 'INVALID_DATA', message: 'data must be nested at most 64 deep.' }],
+    });
+    clean(await fixture.run(document, { inner: [[[[1]]]] }), 'emitEvent');
   });
 
   test('succeeds when the feed cannot be reached, and says so to the operator', async () => {
