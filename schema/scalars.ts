@@ -31,7 +31,9 @@ function parseInstant(value: unknown): Date {
   const instant = parts !== null && isCalendarDay(parts[1] ?? '') ? new Date(parts[0]) : null;
   // An offset can lead out of the years 1 to 9999, which Postgres reads from ISO 8601.
   if (instant === null || !(instant >= earliest && instant <= latest)) {
-    throw badValue(`DateTime must be ISO 8601 text with an offset, not ${shown(value)}.`);
+    throw badValue(
+      `DateTime must be a time of a real day in the years 1 to 9999 as ISO 8601 text with its offset, not ${shown(value)}.`,
+    );
   }
   return instant;
 }
