@@ -1,3 +1,4 @@
+import { isReservedHeaderName } from '../src/domain/header-name.ts';
 import type { Dispatch } from '../src/domain/delivery.ts';
 import { signatureHeaders } from '../src/domain/signature.ts';
 
@@ -36,34 +37,7 @@ export function requestHeaders(
   const signatures = signatureHeaders(dispatch.signatureStyle, content, dispatch.secrets, settings.brand);
   for (const name in signatures) headers.push(name, signatures[name] ?? '');
   for (const { name, value } of dispatch.headers) {
-    if (!isReservedHeader(name, settings.brand)) headers.push(name, value);
+    if (!isReservedHeaderName(name)) headers.push(name, value);
   }
   return headers;
 }
-
-/** Whether a webhook's own header of this name would be left out of its requests. */
-function isReservedHeader(name: string, brand: string): boolean {
-  const lower = name.toLowerCase();
-  return (
-    reservedNames.has(lower) ||
-    lower.startsWith('webhook-') ||
-    lower.startsWith('x-posthorn-') ||
-    lower === `x-${brand}-signature`
-  );
-}
-
-const reservedNames: ReadonlySet<string> = new Set([
-  'connection',
-  'content-encoding',
-  'content-length',
-  'content-type',
-  'expect',
-  'host',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'user-agent',
-]);
