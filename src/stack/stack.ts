@@ -1,14 +1,17 @@
 import { createInProcessFeed } from '../feed/in-process-feed.ts';
 import { startRedisFeed } from '../feed/redis-feed.ts';
+import { createInProcessRateLimit } from '../rate-limit/in-process-rate-limit.ts';
+import { startRedisRateLimit } from '../rate-limit/redis-rate-limit.ts';
 import { connectToDatabase } from './connect.ts';
 import { startEmbeddedPostgres } from './embedded-postgres.ts';
 import { loadEmbeddedEncryptionKeys } from './encryption-keys.ts';
 import type { Config, EncryptionKey } from '../config.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { QueueConnection } from '../queue.ts';
+import type { RateLimit } from '../rate-limit/rate-limit.ts';
 import type { Secret } from '../secret.ts';
 
-// src/stack: what a process stands on: the database, its migrations, where the queue is, and the feed.
+// src/stack: what a process stands on: the database, its migrations, where the queue is, the feed, and the rate limit.
 // Invariant: whether Posthorn runs embedded or in production is decided here and nowhere else; all that follows sees a Stack.
 // The composition root (src/service.ts, src/main.ts) calls it, and the tests' support code.
 
@@ -18,6 +21,7 @@ export interface Stack extends AsyncDisposable {
   databaseUrl: string;
   queueConnection: QueueConnection;
   feed: Feed;
+  rateLimit: RateLimit;
   /** Whether the database is the embedded one, so that this process is all there is. */
   embedded: boolean;
   /** The first encrypts. */
@@ -30,7 +34,7 @@ export interface StackOptions {
 }
 
 /**
- * Starts the stack that the config asks for: an embedded Postgres with queue and feed beside it, or the given servers.
+ * Starts the stack that the config asks for: an embedded Postgres with queue, feed and rate limit beside it, or the given servers.
  * Throws one sentence that names host and port, and no password, when a server does not answer. Does not migrate.
  */
 export async function startStack(config: Config, options: StackOptions = {}): Promise<Stack> {
@@ -42,6 +46,7 @@ export async function startStack(config: Config, options: StackOptions = {}): Pr
       : await reachable(config.databaseUrl);
   const encryptionKeys = config.encryptionKeys?.reveal() ?? (await loadEmbeddedEncryptionKeys(config.dataFolder));
   const feed = starting.use(await startFeed(config, options));
+  const rateLimit = starting.use(await startRateLimit(config, options));
   const queueConnection: QueueConnection =
     config.redis === null
       ? { kind: 'postgres', url: databaseUrl }
@@ -51,6 +56,7 @@ export async function startStack(config: Config, options: StackOptions = {}): Pr
     databaseUrl,
     queueConnection,
     feed,
+    rateLimit,
     embedded,
     encryptionKeys,
     [Symbol.asyncDispose]: async () => await started.disposeAsync(),
@@ -67,4 +73,10 @@ async function startFeed(config: Config, options: StackOptions): Promise<Feed> {
   if (config.redis === null) return createInProcessFeed();
   const onError = options.onError ?? ((): void => undefined);
   return await startRedisFeed({ url: config.redis.volatileUrl.reveal(), onError });
+}
+
+async function startRateLimit(config: Config, options: StackOptions): Promise<RateLimit> {
+  if (config.redis === null) return createInProcessRateLimit();
+  const onError = options.onError ?? ((): void => undefined);
+  return await startRedisRateLimit({ url: config.redis.volatileUrl.reveal(), onError });
 }
