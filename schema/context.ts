@@ -1,5 +1,6 @@
 import type { Permission } from '../src/domain/permissions.ts';
-import type { ApiKeyId, DeliveryId, ProjectId } from '../src/domain/ids.ts';
+import type { DueDelivery } from '../src/domain/delivery.ts';
+import type { ApiKeyId, ProjectId } from '../src/domain/ids.ts';
 import type { Feed } from '../src/feed/feed.ts';
 import type { Database } from '../src/store/database.ts';
 import type { EmitEvent } from '../src/store/emit-event.ts';
@@ -27,6 +28,14 @@ export interface SchemaSettings {
   attemptTimeoutMs: number;
 }
 
+/** How deliveries are hinted at. */
+export interface HintOptions {
+  /** Milliseconds until they are due, default 0. */
+  delayMs?: number;
+  /** `released`: they waited for their webhook, and more may be waiting. `urgent`: a person waits for them. */
+  urgency?: 'normal' | 'released' | 'urgent';
+}
+
 /** What every resolver is given. One per HTTP request, and one per operation on a WebSocket. */
 export interface SchemaContext {
   /** Null without valid credentials; resolvers then fail with UNAUTHENTICATED. */
@@ -37,8 +46,8 @@ export interface SchemaContext {
   feed: Feed;
   /** Stores events and their deliveries; concurrent calls share a transaction. */
   emitEvent: EmitEvent;
-  /** Hints the workers that deliveries are due, now or after `delayMs`. Never rejects: a queue that is down is logged, and sweep finds them. */
-  enqueue: (deliveryIds: readonly DeliveryId[], delayMs?: number) => Promise<void>;
+  /** Hints the workers that deliveries are due. Never rejects: a queue that is down is logged, and sweep finds them. */
+  enqueue: (deliveries: readonly DueDelivery[], options?: HintOptions) => Promise<void>;
   settings: SchemaSettings;
   /** Told of failures that the caller need not know of: what they would have done happens later by itself, or is lost. */
   onWarning: (message: string, error: unknown) => void;

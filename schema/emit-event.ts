@@ -2,13 +2,13 @@ import { z } from 'zod';
 import { isEventType, isReservedEventType } from '../src/domain/event-type.ts';
 import { uuidOf } from '../src/domain/ids.ts';
 import type { EmitInput, EmitResult, StoredEvent } from '../src/store/emit-event.ts';
+import { createdEntry } from '../src/feed/feed-entries.ts';
 import { announce } from './announce.ts';
 import { builder } from './builder.ts';
 import { callerOf } from './caller.ts';
 import type { Caller, SchemaContext } from './context.ts';
 import { shown } from './errors.ts';
 import { Event, type EventRow } from './event.ts';
-import { createdEntry } from './feed-rows.ts';
 import { idempotencyKeyRequirement, isIdempotencyKey } from './input-text.ts';
 import { jsonProblem } from './scalars.ts';
 import { checkInput, rule, UserError, userError, type UserErrorShape } from './user-error.ts';
@@ -89,7 +89,7 @@ builder.mutationField('emitEvent', (t) =>
 export async function emitAndHint(context: SchemaContext, input: EmitInput, now: Date): Promise<EmitResult> {
   const result = await context.emitEvent(input);
   if (result.kind !== 'stored') return result;
-  const pending = result.deliveries.filter(({ status }) => status === 'PENDING').map(({ id }) => id);
+  const pending = result.deliveries.filter(({ status, held }) => status === 'PENDING' && !held);
   const delayMs = Math.max(0, (input.deliverAt ?? now).getTime() - now.getTime());
   // First to the feed: a watcher sees a delivery created before it sees it attempted.
   await announce(
@@ -97,7 +97,8 @@ export async function emitAndHint(context: SchemaContext, input: EmitInput, now:
     result.deliveries.map((delivery) => createdEntry(result.event, delivery, now)),
   );
   // Not awaited: the event is stored, and a queue that is slow or down must not keep its caller waiting.
-  if (pending.length > 0) void context.enqueue(pending, delayMs);
+  const urgency = input.testWebhookId === null ? 'normal' : 'urgent';
+  if (pending.length > 0) void context.enqueue(pending, { delayMs, urgency });
   return result;
 }
 

@@ -1,14 +1,6 @@
-import {
-  type DeliveryId,
-  type EventId,
-  idFromUuid,
-  type ProjectId,
-  uuidOf,
-  type WebhookId,
-} from '../src/domain/ids.ts';
+import { type DeliveryId, idFromUuid, type ProjectId, uuidOf } from '../src/domain/ids.ts';
 import type { FailureReason } from '../src/domain/delivery.ts';
 import type { AttemptSnapshot, DeliverySnapshot, FeedEntry } from '../src/feed/feed.ts';
-import type { CreatedDelivery, StoredEvent } from '../src/store/emit-event.ts';
 import type { AttemptRow } from './attempt-loaders.ts';
 import type { DeliveryRow } from './delivery.ts';
 
@@ -61,32 +53,6 @@ export function snapshotOf(row: DeliveryRow): DeliverySnapshot {
   };
 }
 
-/** What the feed is told of a delivery that was just created. */
-export function createdEntry(event: StoredEvent, delivery: CreatedDelivery, now: Date): FeedEntry {
-  const skipped = delivery.status === 'SKIPPED';
-  return {
-    change: skipped ? 'SKIPPED' : 'CREATED',
-    at: now.toISOString(),
-    webhookId: delivery.webhookId,
-    eventType: event.type,
-    attempt: null,
-    delivery: {
-      id: delivery.id,
-      eventId: event.id satisfies EventId,
-      webhookId: delivery.webhookId satisfies WebhookId,
-      status: delivery.status,
-      attemptCount: 0,
-      maxAttempts: delivery.maxAttempts,
-      roundStart: 0,
-      trigger: delivery.trigger,
-      dueAt: delivery.dueAt?.toISOString() ?? null,
-      failureReason: skipped ? 'WEBHOOK_DISABLED' : null,
-      createdAt: event.createdAt.toISOString(),
-      finishedAt: skipped ? event.createdAt.toISOString() : null,
-    },
-  };
-}
-
 /** What the feed is told of a delivery that a person changed. */
 export function changedEntry(
   change: 'RESENT' | 'CANCELLED',
@@ -96,12 +62,6 @@ export function changedEntry(
 ): FeedEntry {
   const delivery = snapshotOf(row);
   return { change, at: now.toISOString(), webhookId: delivery.webhookId, eventType, delivery, attempt: null };
-}
-
-/** What the feed is told when a webhook's status changed. */
-export function webhookEntry(webhookId: WebhookId, now: Date): FeedEntry {
-  const at = now.toISOString();
-  return { change: 'WEBHOOK_STATUS_CHANGED', at, webhookId, eventType: null, delivery: null, attempt: null };
 }
 
 function instantOf(text: string | null): Date | null {

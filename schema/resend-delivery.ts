@@ -1,5 +1,5 @@
 import { claimLeaseMs } from '../src/domain/claim-lease.ts';
-import { findId, type DeliveryId } from '../src/domain/ids.ts';
+import { findId, idFromUuid, type DeliveryId } from '../src/domain/ids.ts';
 import { resendDelivery, type ResendResult } from '../src/store/resend-delivery.ts';
 import { announce } from './announce.ts';
 import { builder } from './builder.ts';
@@ -54,7 +54,9 @@ async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<R
   });
   if (result.kind !== 'resent') return refused(refusalOf(result, deliveryId));
   await announceResent(context, result.delivery);
-  await context.enqueue([deliveryId]);
+  await context.enqueue([{ id: deliveryId, webhookId: idFromUuid('webhook', result.delivery.webhookId) }], {
+    urgency: 'urgent', // a person waits for it
+  });
   return { delivery: result.delivery, userErrors: [] };
 }
 

@@ -9,7 +9,8 @@ import { callerOf, projectUuidOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery, type DeliveryRow } from './delivery.ts';
 import { emitAndHint } from './emit-event.ts';
-import { attemptRowOf, createdEntry, deliveryRowOf } from './feed-rows.ts';
+import { createdEntry } from '../src/feed/feed-entries.ts';
+import { attemptRowOf, deliveryRowOf } from './feed-rows.ts';
 import { checkInput, notFoundError, rule, UserError, userError, type UserErrorShape } from './user-error.ts';
 import { findUuid } from './uuid.ts';
 

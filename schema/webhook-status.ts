@@ -1,4 +1,4 @@
-import { findId, type ProjectId, uuidOf, type WebhookId } from '../src/domain/ids.ts';
+import { findId, idFromUuid, type ProjectId, uuidOf, type WebhookId } from '../src/domain/ids.ts';
 import type { DeliveryId } from '../src/domain/ids.ts';
 import { pauseWebhook, resumeWebhook } from '../src/store/webhook-status.ts';
 import { deleteWebhook } from '../src/store/webhooks.ts';
@@ -7,7 +7,8 @@ import { builder } from './builder.ts';
 import { callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { deliveryColumns } from './delivery.ts';
-import { changedEntry, webhookEntry } from './feed-rows.ts';
+import { webhookEntry } from '../src/feed/feed-entries.ts';
+import { changedEntry } from './feed-rows.ts';
 import { notFoundError } from './user-error.ts';
 import type { WebhookRow } from './webhook.ts';
 import { webhookPayload, type WebhookResult } from './webhook-payload.ts';
@@ -57,16 +58,28 @@ builder.mutationFields((t) => ({
   resumeWebhook: t.field({
     type: ResumeWebhookPayload,
     needs: 'MANAGE_WEBHOOKS',
-    description: 'Makes a paused or disabled webhook active again and sends what waited for it.',
+    description: 'Makes a paused, disabled or failing webhook active again and sends what waited for it.',
     args: { input: t.arg({ type: ResumeWebhookInput, required: true, description: 'Which webhook.' }) },
     resolve: async (_root, { input }, context) =>
       await changeStatus(context, input.id, async (projectId, webhookId) => {
         const resumed = await resumeWebhook(context.database, projectId, webhookId);
-        if (resumed !== null) await context.enqueue(resumed.released);
+        if (resumed !== null) await enqueueReleased(context, resumed);
         return resumed && { webhook: resumed.webhook };
       }),
   }),
 }));
+
+/** What waited for the webhook goes out; the worker that gets these goes on with the others. */
+async function enqueueReleased(
+  context: SchemaContext,
+  { webhook, released }: { webhook: WebhookRow; released: readonly DeliveryId[] },
+): Promise<void> {
+  const webhookId = idFromUuid('webhook', webhook.id);
+  await context.enqueue(
+    released.map((id) => ({ id, webhookId })),
+    { urgency: 'released' },
+  );
+}
 
 /** Changes the status, announces it, and says so when the project has no such webhook. */
 async function changeStatus(

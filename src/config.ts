@@ -35,6 +35,8 @@ export interface Config {
   retryScheduleSeconds: readonly number[];
   requireHttps: boolean;
   allowedCidrs: readonly string[];
+  webhookInFlightMax: number;
+  disableAfterMs: number;
   inFlightMax: number;
   jobConcurrency: number;
   sweepIntervalMs: number;
@@ -187,8 +189,14 @@ const settings = z.object({
     'Address ranges that webhooks may reach although they are not public',
     text('IP address ranges joined by commas, such as 10.0.0.0/8', cidrs),
   ),
-  WEBHOOK_IN_FLIGHT_MAX: fixed('512', 'Requests under way at once per worker', wholeNumber(1, 100_000)),
-  WORKER_JOB_CONCURRENCY: fixed('600', 'Jobs under way at once per worker', wholeNumber(1, 10_000)),
+  WEBHOOK_MAX_IN_FLIGHT: fixed('64', 'Requests to one webhook under way at once per worker', wholeNumber(1, 10_000)),
+  WEBHOOK_DISABLE_AFTER: fixed(
+    '432000',
+    'Seconds of failing without one success after which a webhook is disabled',
+    number(1, 31_536_000, ' seconds'),
+  ),
+  WORKER_MAX_IN_FLIGHT: fixed('512', 'Deliveries under way at once per worker', wholeNumber(1, 100_000)),
+  WORKER_JOB_CONCURRENCY: fixed('32', 'Jobs of the queue being taken at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
   SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),
   LOG_LEVEL: open(
@@ -270,7 +278,9 @@ function configOf(given: z.output<typeof settings>): Config {
     attemptTimeoutMs: given.WEBHOOK_TIMEOUT * 1000,
     maxAttempts: given.WEBHOOK_MAX_RETRIES,
     retryScheduleSeconds: given.WEBHOOK_RETRY_SCHEDULE,
-    inFlightMax: given.WEBHOOK_IN_FLIGHT_MAX,
+    webhookInFlightMax: given.WEBHOOK_MAX_IN_FLIGHT,
+    disableAfterMs: given.WEBHOOK_DISABLE_AFTER * 1000,
+    inFlightMax: given.WORKER_MAX_IN_FLIGHT,
     jobConcurrency: given.WORKER_JOB_CONCURRENCY,
     sweepIntervalMs: given.SWEEP_INTERVAL * 1000,
     sweepGraceMs: given.SWEEP_GRACE * 1000,

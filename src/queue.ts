@@ -4,7 +4,8 @@ import { findId } from './domain/ids.ts';
 import { openQueue, startWorker } from './queue-backend.ts';
 import { endsWithin, within } from './time-limit.ts';
 import type { JobSchedulerJson } from 'bullmq';
-import type { DeliveryId } from './domain/ids.ts';
+import type { DueDelivery } from './domain/delivery.ts';
+import type { DeliveryId, WebhookId } from './domain/ids.ts';
 import type { JobQueue, NewJob, OnQueueError, QueueConnection } from './queue-backend.ts';
 
 // The queue: hints that deliveries are due, and the clock of what repeats.
@@ -29,15 +30,31 @@ const waitingCallsMax = 10_000;
 /** Where hints that deliveries are due are put. Hints may be lost, doubled or late: Postgres is the truth. */
 export interface DeliveryQueue extends AsyncDisposable {
   /**
-   * Adds jobs for the deliveries, to run after `delayMs` (default 0). Concurrent calls are joined into one bulk add:
-   * immediate deliveries share jobs of at most 50, a delayed one has its job to itself.
+   * Adds jobs for the deliveries. Concurrent calls are joined into one bulk add: immediate deliveries of one urgency share
+   * jobs of at most 50, a delayed one has its job to itself.
    * Rejects within 2 s when the backend does not answer; the jobs may have been added even so.
    */
-  enqueue(deliveryIds: readonly DeliveryId[], delayMs?: number): Promise<void>;
+  enqueue(deliveries: readonly DueDelivery[], options?: EnqueueOptions): Promise<void>;
   /** Jobs waiting or running, delayed ones not counted. Rejects within 2 s when the backend does not answer. */
   countReady(): Promise<number>;
   /** Asks the backend for an answer. Rejects within 2 s when there is none. */
   ping(): Promise<void>;
+}
+
+/** What makes a worker send what it would let wait. */
+export type Urgency =
+  /** As there is room. */
+  | 'normal'
+  /** It waited for its webhook, and more may be waiting: the worker that has room for it goes on with those. */
+  | 'released'
+  /** A person waits for it: at once, whatever else its webhook has under way. */
+  | 'urgent';
+
+export interface EnqueueOptions {
+  /** Milliseconds before the jobs run, default 0. */
+  delayMs?: number;
+  /** Default `normal`. */
+  urgency?: Urgency;
 }
 
 /** How deliveries are taken. */
@@ -45,7 +62,7 @@ export interface DeliveryConsumerOptions {
   /** Jobs handled at the same time. */
   jobConcurrency: number;
   /** Handles one job: from 1 to 50 deliveries. `signal` aborts when the consumer has waited long enough to stop. */
-  handle(deliveryIds: DeliveryId[], signal: AbortSignal): Promise<void>;
+  handle(deliveries: readonly DueDelivery[], urgency: Urgency, signal: AbortSignal): Promise<void>;
   onError: OnQueueError;
   /** How long disposing waits for running handlers before it aborts their signal (default 15 s). */
   stopLimitMs?: number;
@@ -59,14 +76,19 @@ export type Schedule = { name: string; run(signal: AbortSignal): Promise<void> }
   | { cron: string }
 );
 
-type Enqueued = { ids: readonly DeliveryId[]; delayMs: number };
+type Enqueued = { deliveries: readonly DueDelivery[] } & Required<EnqueueOptions>;
 
+const deliveryId = z.custom<DeliveryId>((id) => typeof id === 'string' && findId('delivery', id) !== null);
+const webhookId = z.custom<WebhookId>((id) => typeof id === 'string' && findId('webhook', id) !== null);
+
+/** A job's data: the ids of its deliveries by webhook. */
 const deliveryJob = z.object({
-  ids: z
-    .array(z.custom<DeliveryId>((id) => typeof id === 'string' && findId('delivery', id) !== null, 'not a delivery id'))
-    .min(1)
-    .max(deliveriesPerJobMax),
+  due: z
+    .array(z.tuple([webhookId, z.array(deliveryId)]))
+    .refine((due) => isJobSize(due.reduce((sum, [, ids]) => sum + ids.length, 0)), 'not 1 to 50 deliveries'),
+  urgency: z.enum(['normal', 'released', 'urgent'] satisfies Urgency[]),
 });
+type DeliveryJob = z.output<typeof deliveryJob>;
 
 /**
  * Starts the producer. On Postgres the schema must have been made by `migrateQueue` and the server must answer, or it
@@ -89,11 +111,11 @@ export async function startDeliveryQueue(
   });
 
   return {
-    async enqueue(deliveryIds, delayMs = 0) {
-      if (deliveryIds.length === 0) return;
+    async enqueue(deliveries, { delayMs = 0, urgency = 'normal' } = {}) {
+      if (deliveries.length === 0) return;
       if (waitingCallCount >= waitingCallsMax) throw new Error(`${waitingCallCount} calls already wait for the queue`);
       waitingCallCount += 1;
-      await answer(add({ ids: deliveryIds, delayMs }));
+      await answer(add({ deliveries, delayMs, urgency }));
     },
     async countReady() {
       return await answer(queue.getJobCountByTypes('waiting', 'active'));
@@ -103,10 +125,14 @@ export async function startDeliveryQueue(
     },
     async [Symbol.asyncDispose]() {
       // One flush runs at a time: when this one has ended, every earlier call has.
-      await Promise.allSettled([add({ ids: [], delayMs: 0 })]);
+      await Promise.allSettled([add({ deliveries: [], delayMs: 0, urgency: 'normal' })]);
       await queue.getBackend().close(true);
     },
   };
+}
+
+function isJobSize(count: number): boolean {
+  return count >= 1 && count <= deliveriesPerJobMax;
 }
 
 /** Adds few jobs one by one: BullMQ's bulk add on Postgres makes temporary tables, 12 ms against 1.5 ms for one job. */
@@ -117,16 +143,30 @@ async function addJobs(queue: JobQueue, jobs: NewJob[]): Promise<void> {
 
 /** The jobs for what was enqueued together: immediate deliveries in jobs of at most 50, each delayed one alone. */
 function jobsOf(calls: readonly Enqueued[]): NewJob[] {
-  const immediate = calls.filter((call) => call.delayMs <= 0).flatMap((call) => call.ids);
-  const delayed = calls.filter((call) => call.delayMs > 0);
   const jobs: NewJob[] = [];
-  for (let start = 0; start < immediate.length; start += deliveriesPerJobMax) {
-    jobs.push({ name: 'deliver', data: { ids: immediate.slice(start, start + deliveriesPerJobMax) } });
+  for (const urgency of ['urgent', 'released', 'normal'] as const) {
+    const immediate = calls.filter((call) => call.delayMs <= 0 && call.urgency === urgency);
+    const deliveries = immediate.flatMap((call) => call.deliveries);
+    for (let start = 0; start < deliveries.length; start += deliveriesPerJobMax) {
+      jobs.push({ name: 'deliver', data: jobData(deliveries.slice(start, start + deliveriesPerJobMax), urgency) });
+    }
   }
-  for (const { ids, delayMs } of delayed) {
-    for (const id of ids) jobs.push({ name: 'deliver', data: { ids: [id] }, opts: { delay: delayMs } });
+  for (const { deliveries, delayMs, urgency } of calls) {
+    if (delayMs <= 0) continue;
+    for (const due of deliveries)
+      jobs.push({ name: 'deliver', data: jobData([due], urgency), opts: { delay: delayMs } });
   }
   return jobs;
+}
+
+function jobData(deliveries: readonly DueDelivery[], urgency: Urgency): DeliveryJob {
+  const due = new Map<WebhookId, DeliveryId[]>();
+  for (const { id, webhookId: webhook } of deliveries) {
+    const ids = due.get(webhook);
+    if (ids === undefined) due.set(webhook, [id]);
+    else ids.push(id);
+  }
+  return { due: [...due], urgency };
 }
 
 /**
@@ -146,12 +186,16 @@ export async function startDeliveryConsumer(
     lockMs: options.lockMs ?? defaultLockMs,
     process: async (job, signal) => {
       const parsed = deliveryJob.safeParse(job.data);
-      if (parsed.success) return await options.handle(parsed.data.ids, signal);
+      if (parsed.success) return await options.handle(deliveriesOf(parsed.data), parsed.data.urgency, signal);
       throw new Error(
         `job ${job.id} of ${queueNames.deliveries} carries no deliveries: ${z.prettifyError(parsed.error)}`,
       );
     },
   });
+}
+
+function deliveriesOf(job: DeliveryJob): DueDelivery[] {
+  return job.due.flatMap(([webhook, ids]) => ids.map((id) => ({ id, webhookId: webhook })));
 }
 
 /**

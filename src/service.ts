@@ -79,6 +79,7 @@ async function startRoleWorker({ config, logger, stack, database, secretBox, que
     queue,
     logger,
     feed: stack.feed,
+    rateLimit: stack.rateLimit,
     queueConnection: stack.queueConnection,
     settings: {
       brand: config.brand,
@@ -87,7 +88,10 @@ async function startRoleWorker({ config, logger, stack, database, secretBox, que
       allowedCidrs: config.allowedCidrs,
       requireHttps: config.requireHttps,
       retryScheduleSeconds: config.retryScheduleSeconds,
+      maxAttempts: config.maxAttempts,
+      disableAfterMs: config.disableAfterMs,
       inFlightMax: config.inFlightMax,
+      webhookInFlightMax: config.webhookInFlightMax,
       jobConcurrency: config.jobConcurrency,
       sweepIntervalMs: config.sweepIntervalMs,
       sweepGraceMs: config.sweepGraceMs,

@@ -1,7 +1,11 @@
+import { createdEntry, webhookEntry } from '../src/feed/feed-entries.ts';
 import { attemptEntry } from './feed-entry.ts';
-import type { Feed, FeedEntry } from '../src/feed/feed.ts';
-import type { DeliveryQueue } from '../src/queue.ts';
+import type { DueDelivery } from '../src/domain/delivery.ts';
 import type { ProjectId } from '../src/domain/ids.ts';
+import type { Feed, FeedEntry } from '../src/feed/feed.ts';
+import type { DeliveryQueue, EnqueueOptions } from '../src/queue.ts';
+import type { OwnEvent } from '../src/store/own-event.ts';
+import type { HealthChange, WebhookRef } from '../src/store/webhook-health.ts';
 import type { DeliveryChange } from './deliver.ts';
 
 /** Where announcements go. */
@@ -19,18 +23,40 @@ export interface AnnounceDeps {
  */
 export async function announce(deps: AnnounceDeps, change: DeliveryChange): Promise<void> {
   const { dispatch, decision, recorded } = change;
-  const told = publish(deps, dispatch.projectId, attemptEntry(change, deps.now()));
+  const told = publish(deps, dispatch.projectId, [attemptEntry(change, deps.now())]);
   if (decision.kind === 'retry' && recorded.decided) {
-    await deps.queue
-      .enqueue([dispatch.deliveryId], decision.delayMs)
-      .catch((error: unknown) => deps.onLost('a retry was not enqueued; sweep will find it', error));
+    await hint(deps, [{ id: dispatch.deliveryId, webhookId: dispatch.webhookId }], { delayMs: decision.delayMs });
   }
   await told;
+  if (recorded.exhausted !== null) await announceOwnEvent(deps, recorded.exhausted);
 }
 
-/** Publishes one entry. Never rejects. */
-export async function publish(deps: AnnounceDeps, projectId: ProjectId, entry: FeedEntry): Promise<void> {
+/** Tells the feed that a webhook's status is another now, and the workers of the event that says so. Never rejects. */
+export async function announceHealth(deps: AnnounceDeps, webhook: WebhookRef, change: HealthChange): Promise<void> {
+  if (!change.changed) return;
+  await publish(deps, webhook.projectId, [webhookEntry(webhook.webhookId, deps.now())]);
+  if (change.event !== null) await announceOwnEvent(deps, change.event);
+}
+
+/** Publishes entries. Never rejects. */
+export async function publish(deps: AnnounceDeps, projectId: ProjectId, entries: readonly FeedEntry[]): Promise<void> {
   await deps.feed
-    .publish(projectId, [entry])
+    .publish(projectId, entries)
     .catch((error: unknown) => deps.onLost('a change was not published to the feed; the lists show it', error));
+}
+
+async function announceOwnEvent(deps: AnnounceDeps, { event, deliveries }: OwnEvent): Promise<void> {
+  if (deliveries.length === 0) return;
+  const entries = deliveries.map((delivery) => createdEntry(event, delivery, deps.now()));
+  await publish(deps, event.projectId, entries);
+  await hint(
+    deps,
+    deliveries.filter(({ status, held }) => status === 'PENDING' && !held),
+  );
+}
+
+async function hint(deps: AnnounceDeps, due: readonly DueDelivery[], options?: EnqueueOptions): Promise<void> {
+  await deps.queue
+    .enqueue(due, options)
+    .catch((error: unknown) => deps.onLost('a delivery was not enqueued; sweep will find it', error));
 }

@@ -1,26 +1,32 @@
 import { createClaimer } from '../src/store/claim-deliveries.ts';
 import { createRecorder } from '../src/store/record-attempts.ts';
 import { announce, publish } from './announce.ts';
-import { disableAskedWebhook } from './disable-webhook.ts';
 import { settledEntry } from './feed-entry.ts';
 import { logAttempt } from './log-attempt.ts';
 import { createSender } from './send.ts';
+import type { Dispatch, SendResult } from '../src/domain/delivery.ts';
+import type { WebhookCache } from '../src/store/webhook-settings.ts';
 import type { AnnounceDeps } from './announce.ts';
 import type { DeliverDeps } from './deliver.ts';
+import type { Health } from './health.ts';
 import type { WorkerDeps } from './worker.ts';
 
+/** What the five steps share with the rest of the worker. */
+export interface DeliveringParts {
+  webhooks: WebhookCache;
+  announcing: AnnounceDeps;
+  health: Health;
+  claimLeaseMs: number;
+  /** Told of each result as soon as its request is over. */
+  onAnswer: (dispatch: Dispatch, result: SendResult) => void;
+}
+
 /** Creates the five steps' ports on the real adapters; disposing closes the connections to receivers. */
-export function createDelivering(
-  deps: WorkerDeps,
-  announcing: AnnounceDeps,
-  claimLeaseMs: number,
-): DeliverDeps & AsyncDisposable {
-  const { database, secretBox, settings, logger } = deps;
-  const claim = createClaimer(database, secretBox, {
-    claimLeaseMs,
-    retryScheduleSeconds: settings.retryScheduleSeconds,
-  });
-  const record = createRecorder(database);
+export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): DeliverDeps & AsyncDisposable {
+  const { database, settings, logger } = deps;
+  const { announcing, health } = parts;
+  const claim = createClaimer(database, parts.webhooks, parts.claimLeaseMs);
+  const record = createRecorder(database, settings);
   const sender = createSender({
     brand: settings.brand,
     version: settings.version,
@@ -35,15 +41,19 @@ export function createDelivering(
       const claimed = await claim(deliveryId);
       if (claimed.kind === 'claimed') return claimed.dispatch;
       if (claimed.kind === 'settled') {
-        await publish(announcing, claimed.delivery.projectId, settledEntry(claimed.delivery, announcing.now()));
+        await publish(announcing, claimed.delivery.projectId, [settledEntry(claimed.delivery, announcing.now())]);
       }
       return null;
     },
-    send: async (dispatch, signal) => await sender.send(dispatch, signal),
+    send: async (dispatch, signal) => {
+      const result = await sender.send(dispatch, signal);
+      parts.onAnswer(dispatch, result);
+      return result;
+    },
     record: async (dispatch, result, decision) => {
       const recorded = await record({ dispatch, result, decision });
       const change = { dispatch, result, decision, recorded };
-      await disableAskedWebhook(database, announcing, change);
+      await health.obey(change);
       logAttempt(logger, change);
       return change;
     },

@@ -1,4 +1,4 @@
-import { indexOpenDeliveries, listDue } from '../src/store/sweep.ts';
+import { indexOpenDeliveries, listDue, listStuck } from '../src/store/sweep.ts';
 import { releaseHeldDeliveries } from '../src/store/held-deliveries.ts';
 import type { DeliveryQueue } from '../src/queue.ts';
 import type { Database } from '../src/store/database.ts';
@@ -22,8 +22,19 @@ export interface SweepDeps {
 export async function sweep({ database, queue, settings }: SweepDeps, signal: AbortSignal): Promise<number> {
   await indexOpenDeliveries(database, settings, signal);
   const released = await releaseHeldDeliveries(database);
-  if (signal.aborted || (await queue.countReady()) > readyJobsMax) return 0;
-  const due = [...released, ...(await listDue(database, settings.graceMs, enqueuedMax))];
-  if (due.length > 0) await queue.enqueue(due);
-  return due.length;
+  await queue.enqueue(released, { urgency: 'released' });
+  if (signal.aborted || (await queue.countReady()) > readyJobsMax) return released.length;
+  const due = await listDue(database, settings.graceMs, enqueuedMax);
+  await queue.enqueue(due);
+  return released.length + due.length;
+}
+
+/**
+ * Enqueues deliveries that a worker took longer ago than an attempt can take and never recorded, however long the queue
+ * is. Gives how many. Sweep does the same in its turn; this is for the clock and for a person.
+ */
+export async function retryStuck({ database, queue }: Pick<SweepDeps, 'database' | 'queue'>): Promise<number> {
+  const stuck = await listStuck(database, enqueuedMax);
+  await queue.enqueue(stuck);
+  return stuck.length;
 }

@@ -36,6 +36,12 @@ export type AttemptErrorCode =
   | 'BODY_TOO_LARGE'
   | 'INTERNAL';
 
+/** A delivery to be attempted, and whose it is: workers look at the webhook before they take the delivery. */
+export interface DueDelivery {
+  id: DeliveryId;
+  webhookId: WebhookId;
+}
+
 /** Everything needed to make one attempt, loaded by the claim that took the delivery. */
 export interface Dispatch {
   deliveryId: DeliveryId;
@@ -98,19 +104,21 @@ export interface SendResult {
 export type Decision =
   | { kind: 'delivered' }
   | { kind: 'retry'; delayMs: number }
-  | { kind: 'failed'; reason: FailureReason; disableWebhook: boolean };
+  | { kind: 'failed'; reason: FailureReason; disableWebhook: 'GONE' | 'DISABLED_BY_RECEIVER' | null };
 
 /** Says everything that follows from an attempt's result. `random` in [0, 1) jitters the wait before a retry. */
 export function decide(dispatch: Dispatch, result: SendResult, random: number): Decision {
   const { response, receiverControl } = result;
-  if (receiverControl === 'disable') return { kind: 'failed', reason: 'DISABLED_BY_RECEIVER', disableWebhook: true };
+  if (receiverControl === 'disable') {
+    return { kind: 'failed', reason: 'DISABLED_BY_RECEIVER', disableWebhook: 'DISABLED_BY_RECEIVER' };
+  }
   if (receiverControl === 'abort-message') {
-    return { kind: 'failed', reason: 'ABORTED_BY_RECEIVER', disableWebhook: false };
+    return { kind: 'failed', reason: 'ABORTED_BY_RECEIVER', disableWebhook: null };
   }
   if (response !== null && isSuccess(response.status)) return { kind: 'delivered' };
-  if (response?.status === 410) return { kind: 'failed', reason: 'GONE', disableWebhook: true };
+  if (response?.status === 410) return { kind: 'failed', reason: 'GONE', disableWebhook: 'GONE' };
   if (dispatch.attemptNumber >= dispatch.maxAttempts) {
-    return { kind: 'failed', reason: 'EXHAUSTED', disableWebhook: false };
+    return { kind: 'failed', reason: 'EXHAUSTED', disableWebhook: null };
   }
   const attemptInRound = dispatch.attemptNumber - dispatch.roundStart;
   return {

@@ -21,11 +21,13 @@ export function isEventTypeFilter(text: string): boolean {
 /**
  * Every filter that matches the event type, from `*` to the type itself: `a.b.c` gives `*`, `a.*`, `a.b.*`, `a.b.c`.
  * A webhook takes an event when its filters and these share one, which Postgres can ask with `&&`.
+ * `*` does not match Posthorn's own events: were every webhook told of each failure of every other, a hundred webhooks
+ * of which one fails would get a hundred requests for each of its deliveries.
  */
 export function matchingFilters(eventType: string): string[] {
   const words = eventType.split('.');
   const prefixes = words.slice(1).map((_, index) => `${words.slice(0, index + 1).join('.')}.*`);
-  return ['*', ...prefixes, eventType];
+  return [...(isReservedEventType(eventType) ? [] : ['*']), ...prefixes, eventType];
 }
 
 /** Whether any of the filters takes the event type. */

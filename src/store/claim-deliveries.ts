@@ -1,21 +1,10 @@
 import { coalesce } from '../coalesce.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
-import { secretBytes } from '../domain/signature.ts';
-import { webhookHeaders } from './webhook-headers.ts';
 import type { AttemptTrigger, Dispatch } from '../domain/delivery.ts';
 import type { DeliveryId } from '../domain/ids.ts';
-import type { SignatureStyle } from '../domain/signature.ts';
 import type { Database } from './database.ts';
-import type { SecretBox } from './secret-box.ts';
 import { settleUnsendable, type SettledDelivery } from './settle-unsendable.ts';
-
-/** What claiming needs to know of the deployment. */
-export interface ClaimSettings {
-  /** Waits after failed attempts for webhooks that have no schedule of their own, in seconds. */
-  retryScheduleSeconds: readonly number[];
-  /** After how long a claim counts as abandoned: longer than an attempt and its record can take, in milliseconds. */
-  claimLeaseMs: number;
-}
+import type { Endpoint, SeenWebhook, WebhookCache, WebhookSettings } from './webhook-settings.ts';
 
 /**
  * What a claim gives. `claimed`: it is this worker's now, to be attempted once. `settled`: its webhook takes nothing any
@@ -34,10 +23,11 @@ type Outcome = Claim | { kind: 'failed'; error: unknown };
 /**
  * Gives the function that takes a due delivery and loads everything its attempt needs. Concurrent calls share one
  * statement. However many workers ask for a delivery, one gets it. Rejects when the webhook's secrets or headers cannot be
- * decrypted: the claim then goes stale, and the delivery is due again.
+ * decrypted: the claim then goes stale, and the delivery is due again. `claimLeaseMs` is after how long a claim counts as
+ * abandoned: longer than an attempt and its record can take (src/domain/claim-lease.ts).
  */
-export function createClaimer(database: Database, secretBox: SecretBox, settings: ClaimSettings): ClaimDelivery {
-  const claimTogether = coalesce((ids: DeliveryId[]) => claimDeliveries(database, secretBox, settings, ids));
+export function createClaimer(database: Database, webhooks: WebhookCache, claimLeaseMs: number): ClaimDelivery {
+  const claimTogether = coalesce((ids: DeliveryId[]) => claimDeliveries(database, webhooks, claimLeaseMs, ids));
   return async (id) => {
     const outcome = await claimTogether(id);
     if (outcome.kind === 'failed') throw outcome.error;
@@ -66,14 +56,14 @@ where d.id = any($1::uuid[])
         when 'DELIVERING' then d.claimed_at < now() - $2::int * interval '1 ms'
         else false
       end
-returning d.id, d.project_id, d.event_id, d.webhook_id, d.attempt_count, d.max_attempts, d.round_start,
+returning d.id, d.event_id, d.webhook_id, w.xmin::text as webhook_version, d.attempt_count, d.max_attempts, d.round_start,
           d.trigger::text, d.claimed_at, d.created_at, e.type, e.body::text as body`;
 
 interface ClaimedRow {
   id: string;
-  project_id: string;
   event_id: string;
   webhook_id: string;
+  webhook_version: string;
   attempt_count: number;
   max_attempts: number;
   round_start: number;
@@ -86,32 +76,41 @@ interface ClaimedRow {
 
 async function claimDeliveries(
   database: Database,
-  secretBox: SecretBox,
-  settings: ClaimSettings,
+  webhooks: WebhookCache,
+  claimLeaseMs: number,
   ids: readonly DeliveryId[],
 ): Promise<Outcome[]> {
+  const idByUuid = new Map(ids.map((id) => [uuidOf(id), id]));
   const { rows } = await database.pipeline.query<ClaimedRow>({
     name: 'claim-deliveries',
     text: claimSql,
-    values: [[...new Set(ids.map((id) => uuidOf(id)))], settings.claimLeaseMs],
+    values: [[...idByUuid.keys()], claimLeaseMs],
   });
-  const endpoints = await loadEndpoints(database, secretBox, settings, rows);
+  const settings = await webhooks.loadVersions(seenWebhooks(rows));
   const outcomes = new Map<DeliveryId, Outcome>();
-  for (const row of rows) outcomes.set(idFromUuid('delivery', row.id), outcomeOf(row, endpoints.get(row.webhook_id)));
+  for (const row of rows) {
+    const id = idByUuid.get(row.id);
+    if (id !== undefined) outcomes.set(id, outcomeOf(id, row, settings.get(row.webhook_id)));
+  }
   const missed = ids.filter((id) => !outcomes.has(id));
-  for (const [id, outcome] of await settleMissed(database, settings, missed)) outcomes.set(id, outcome);
+  for (const [id, outcome] of await settleMissed(database, claimLeaseMs, missed)) outcomes.set(id, outcome);
   return ids.map((id) => takeFirst(outcomes, id));
+}
+
+function seenWebhooks(rows: readonly ClaimedRow[]): SeenWebhook[] {
+  const versions = new Map(rows.map((row) => [row.webhook_id, row.webhook_version]));
+  return [...versions].map(([uuid, version]) => ({ uuid, version }));
 }
 
 /** What became of deliveries that were not claimed. Never rejects: the others of the batch are claimed, and go on. */
 async function settleMissed(
   database: Database,
-  settings: ClaimSettings,
+  claimLeaseMs: number,
   missed: readonly DeliveryId[],
 ): Promise<[DeliveryId, Outcome][]> {
   if (missed.length === 0) return [];
   try {
-    const settled = await settleUnsendable(database, missed, settings.claimLeaseMs);
+    const settled = await settleUnsendable(database, missed, claimLeaseMs);
     return settled.map((delivery) => [delivery.id, { kind: 'settled', delivery }]);
   } catch (error) {
     return missed.map((id) => [id, { kind: 'failed', error }]);
@@ -125,72 +124,18 @@ function takeFirst(outcomes: Map<DeliveryId, Outcome>, id: DeliveryId): Outcome 
   return outcome ?? { kind: 'dropped' };
 }
 
-type Endpoint = Pick<Dispatch, 'url' | 'headers' | 'signatureStyle' | 'secrets' | 'retryScheduleSeconds'>;
-
-/** A webhook that cannot be read spoils its own deliveries' claims, not those of the batch. */
-type LoadedEndpoint = { kind: 'readable'; endpoint: Endpoint } | { kind: 'unreadable'; error: unknown };
-
-const endpointsSql = `
-select w.id, w.url, w.headers, w.signature_style::text, w.retry_schedule,
-       array(select s.ciphertext from webhook_secrets s
-             where s.webhook_id = w.id and (s.expires_at is null or s.expires_at > now())
-             order by s.id desc) as secrets
-from webhooks w where w.id = any($1::uuid[])`;
-
-interface EndpointRow {
-  id: string;
-  url: string;
-  headers: unknown;
-  signature_style: SignatureStyle;
-  retry_schedule: number[];
-  secrets: string[];
+function outcomeOf(id: DeliveryId, row: ClaimedRow, settings: WebhookSettings | undefined): Outcome {
+  if (settings === undefined) return { kind: 'failed', error: new Error(`webhook ${row.webhook_id} is gone`) };
+  const { endpoint } = settings;
+  if (endpoint.kind === 'unreadable') return { kind: 'failed', error: endpoint.error };
+  return { kind: 'claimed', dispatch: dispatchOf(id, row, endpoint.endpoint) };
 }
 
-/** The webhooks' settings as attempts need them, one row per webhook however many deliveries it has in the batch. */
-async function loadEndpoints(
-  database: Database,
-  secretBox: SecretBox,
-  settings: ClaimSettings,
-  claimed: readonly ClaimedRow[],
-): Promise<Map<string, LoadedEndpoint>> {
-  const webhookIds = [...new Set(claimed.map((row) => row.webhook_id))];
-  if (webhookIds.length === 0) return new Map();
-  const { rows } = await database.pipeline.query<EndpointRow>({
-    name: 'load-endpoints',
-    text: endpointsSql,
-    values: [webhookIds],
-  });
-  return new Map(rows.map((row) => [row.id, readEndpoint(secretBox, settings, row)]));
-}
-
-function readEndpoint(secretBox: SecretBox, settings: ClaimSettings, row: EndpointRow): LoadedEndpoint {
-  try {
-    const endpoint = {
-      url: row.url,
-      headers: webhookHeaders(secretBox, row),
-      signatureStyle: row.signature_style,
-      secrets: row.secrets.map((ciphertext) => secretBytes(secretBox.decrypt(ciphertext))),
-      retryScheduleSeconds: row.retry_schedule.length > 0 ? row.retry_schedule : settings.retryScheduleSeconds,
-    };
-    return { kind: 'readable', endpoint };
-  } catch (cause) {
-    return { kind: 'unreadable', error: new Error(`webhook ${row.id} cannot be read`, { cause }) };
-  }
-}
-
-function outcomeOf(row: ClaimedRow, loaded: LoadedEndpoint | undefined): Outcome {
-  if (loaded === undefined) return { kind: 'failed', error: new Error(`webhook ${row.webhook_id} is gone`) };
-  if (loaded.kind === 'unreadable') return { kind: 'failed', error: loaded.error };
-  return { kind: 'claimed', dispatch: dispatchOf(row, loaded.endpoint) };
-}
-
-function dispatchOf(row: ClaimedRow, endpoint: Endpoint): Dispatch {
+function dispatchOf(deliveryId: DeliveryId, row: ClaimedRow, endpoint: Endpoint): Dispatch {
   return {
     ...endpoint,
-    deliveryId: idFromUuid('delivery', row.id),
-    projectId: idFromUuid('project', row.project_id),
+    deliveryId,
     eventId: idFromUuid('event', row.event_id),
-    webhookId: idFromUuid('webhook', row.webhook_id),
     eventType: row.type,
     body: row.body,
     attemptNumber: row.attempt_count + 1,

@@ -1,5 +1,6 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import { Pool } from 'pg';
+import type { QueryConfig, QueryResult, QueryResultRow } from 'pg';
 import { PrismaClient } from '../../prisma/generated/client/client.ts';
 
 // src/store: Postgres, the only truth. One exported function is one query or one transaction, named for its meaning, and
@@ -12,6 +13,11 @@ export interface Database extends AsyncDisposable {
   prisma: PrismaClient;
   /** The hot path: emit, claim, record, sweep. */
   pipeline: Pool;
+}
+
+/** What runs one statement: the pool, or a transaction on it. */
+export interface Queryable {
+  query<Row extends QueryResultRow>(statement: QueryConfig): Promise<QueryResult<Row>>;
 }
 
 export interface DatabaseOptions {
@@ -49,4 +55,23 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
       await Promise.all([prisma.$disconnect(), pipeline.end()]);
     },
   };
+}
+
+/** Runs the work in one transaction of the pipeline pool: all of it is committed, or, when it rejects, nothing. */
+export async function inTransaction<Result>(
+  database: Database,
+  work: (transaction: Queryable) => Promise<Result>,
+): Promise<Result> {
+  const client = await database.pipeline.connect();
+  try {
+    await client.query('begin');
+    const result = await work(client);
+    await client.query('commit');
+    client.release();
+    return result;
+  } catch (error) {
+    // The server rolls back what its connection no longer asks for; a connection in doubt is not used again.
+    client.release(true);
+    throw error;
+  }
 }

@@ -1,12 +1,15 @@
 import { setTimeout } from 'node:timers/promises';
 import { coalesce } from '../coalesce.ts';
 import { isSuccess, statusAfter } from '../domain/delivery.ts';
+import { isReservedEventType } from '../domain/event-type.ts';
 import { uuidOf } from '../domain/ids.ts';
 import { newId } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { Decision, DeliveryStatus, Dispatch, FailureReason, SendResult } from '../domain/delivery.ts';
 import type { AttemptId } from '../domain/ids.ts';
-import type { Database } from './database.ts';
+import { inTransaction, type Database, type Queryable } from './database.ts';
+import { storeOwnEvents, type OwnEvent, type OwnEventInput } from './own-event.ts';
+import type { EmitSettings } from './emit-event.ts';
 
 /** One attempt with what follows from it. */
 export interface AttemptToRecord {
@@ -22,6 +25,8 @@ export interface RecordedAttempt {
   decided: boolean;
   /** Where the delivery stands now: as decided, or as whoever took the claim left it. */
   delivery: RecordedDelivery;
+  /** `posthorn.delivery.exhausted`, when this attempt was the last and failed. */
+  exhausted: OwnEvent | null;
 }
 
 /** Where a delivery stands after an attempt was recorded. */
@@ -50,9 +55,16 @@ const retryWaitsMs = [100, 500, 2_000, 5_000, 10_000];
  * The request has been made by now, and an attempt that is not recorded is made again: a record that fails is repeated
  * for 18 s, alone when what an attempt contains was refused, and rejects only then.
  */
-export function createRecorder(database: Database): RecordAttempt {
-  const recordFirst = coalesce((attempts: IdentifiedAttempt[]) => recordAttempts(database, attempts, recordSql));
-  const recordAgain = coalesce((attempts: IdentifiedAttempt[]) => recordAttempts(database, attempts, recordAgainSql));
+export function createRecorder(database: Database, settings: EmitSettings): RecordAttempt {
+  const recordBy = (statement: RecordStatement) => async (attempts: readonly IdentifiedAttempt[]) =>
+    attempts.some(({ attempt }) => isToldExhausted(attempt))
+      ? await inTransaction(database, async (transaction) => {
+          const recorded = await recordAttempts(transaction, attempts, statement);
+          return await withExhausted(transaction, settings, attempts, recorded);
+        })
+      : await recordAttempts(database.pipeline, attempts, statement);
+  const recordFirst = coalesce(recordBy(recordSql));
+  const recordAgain = coalesce(recordBy(recordAgainSql));
 
   async function persist(attempt: IdentifiedAttempt): Promise<RecordedAttempt> {
     let failure: unknown;
@@ -62,7 +74,7 @@ export function createRecorder(database: Database): RecordAttempt {
       failure = error;
     }
     for (const waitMs of retryWaitsMs) {
-      if (isRefusedData(failure)) return await recordAlone(database, attempt);
+      if (isRefusedData(failure)) return onlyOne(await recordBy(recordAgainSql)([attempt]));
       await setTimeout(waitMs);
       try {
         return await recordAgain(attempt);
@@ -89,10 +101,51 @@ async function countAttempt(database: Database, recorded: RecordedAttempt): Prom
   return { ...recorded, delivery: rows[0] ?? recorded.delivery };
 }
 
-async function recordAlone(database: Database, attempt: IdentifiedAttempt): Promise<RecordedAttempt> {
-  const [recorded] = await recordAttempts(database, [attempt], recordAgainSql);
+function onlyOne([recorded]: readonly RecordedAttempt[]): RecordedAttempt {
   if (recorded === undefined) throw new Error('one attempt gave no record');
   return recorded;
+}
+
+/** Whether the project is told that this attempt was in vain and the last; of its being told, it is not. */
+function isToldExhausted({ dispatch, decision }: AttemptToRecord): boolean {
+  const isExhausted = decision.kind === 'failed' && decision.reason === 'EXHAUSTED';
+  return isExhausted && dispatch.trigger !== 'TEST' && !isReservedEventType(dispatch.eventType);
+}
+
+/** Stores `posthorn.delivery.exhausted` for each attempt that ended its delivery so. */
+async function withExhausted(
+  transaction: Queryable,
+  settings: EmitSettings,
+  attempts: readonly IdentifiedAttempt[],
+  recorded: readonly RecordedAttempt[],
+): Promise<RecordedAttempt[]> {
+  const told = attempts.filter(({ attempt }, index) => recorded[index]?.decided === true && isToldExhausted(attempt));
+  const inputs = told.map(({ attempt, id }) => exhaustedEvent(attempt, id));
+  const events = await storeOwnEvents(transaction, settings, inputs);
+  const eventByAttempt = new Map(told.map(({ id }, index) => [id, events[index] ?? null]));
+  return recorded.map((each) => ({ ...each, exhausted: eventByAttempt.get(each.attemptId) ?? null }));
+}
+
+function exhaustedEvent({ dispatch, result }: AttemptToRecord, attemptId: AttemptId): OwnEventInput {
+  const { projectId, webhookId, deliveryId, eventId, eventType, attemptNumber } = dispatch;
+  return {
+    type: 'posthorn.delivery.exhausted',
+    projectId,
+    webhookId,
+    data: {
+      deliveryId,
+      webhookId,
+      eventId,
+      eventType,
+      attemptCount: attemptNumber,
+      lastAttempt: {
+        id: attemptId,
+        responseStatus: result.response?.status ?? null,
+        errorCode: result.errorCode,
+        errorMessage: result.errorMessage,
+      },
+    },
+  };
 }
 
 interface RecordStatement {
@@ -142,11 +195,11 @@ returning d.status::text, d.attempt_count as "attemptCount", d.due_at as "dueAt"
           d.failure_reason as "failureReason"`;
 
 async function recordAttempts(
-  database: Database,
+  database: Queryable,
   attempts: readonly IdentifiedAttempt[],
   statement: RecordStatement,
 ): Promise<RecordedAttempt[]> {
-  const { rows } = await database.pipeline.query<{ id: string; due_at: Date | null; finished_at: Date | null }>({
+  const { rows } = await database.query<{ id: string; due_at: Date | null; finished_at: Date | null }>({
     ...statement,
     values: [JSON.stringify(attempts.map(({ attempt, id }) => attemptRow(attempt, id)))],
   });
@@ -160,7 +213,7 @@ async function recordAttempts(
       finishedAt: row?.finished_at ?? null,
       failureReason: failureReasonOf(decision),
     };
-    return { attemptId: id, decided: row !== undefined, delivery };
+    return { attemptId: id, decided: row !== undefined, delivery, exhausted: null };
   });
 }
 

@@ -20,17 +20,17 @@ export interface SettledDelivery {
   finishedAt: Date;
 }
 
-// A held delivery has no due_at: sweep leaves it alone, and resuming the webhook makes it due. A stale claim is settled as
+// A held delivery has no due_at: sweep leaves it alone until its webhook takes deliveries. A stale claim is settled as
 // well: its worker died, the webhook's claim condition keeps every other from it, and nobody else would ever end it.
 const settleSql = `
 with settled as (
   update deliveries d set
-    status = case when w.status = 'PAUSED' and w.deleted_at is null
+    status = case when w.deleted_at is not null then 'CANCELLED'
+                  when w.status <> 'DISABLED'
                     then case when d.attempt_count > d.round_start then 'RETRYING' else 'PENDING' end
-                  when w.deleted_at is not null then 'CANCELLED'
                   when d.attempt_count = 0 then 'SKIPPED'
                   else 'FAILED' end::delivery_status,
-    held = w.status = 'PAUSED' and w.deleted_at is null,
+    held = w.status <> 'DISABLED' and w.deleted_at is null,
     due_at = null,
     claimed_at = null,
     failure_reason = case when w.deleted_at is not null then 'WEBHOOK_DELETED'
@@ -38,9 +38,9 @@ with settled as (
     finished_at = case when w.status = 'DISABLED' or w.deleted_at is not null then now() end
   from webhooks w
   where d.id = any($1::uuid[]) and w.id = d.webhook_id and not d.held
-    and (d.status in ('PENDING', 'RETRYING')
+    and (d.status in ('PENDING', 'RETRYING') and (not $3::boolean or d.due_at is null or d.due_at <= now() + interval '1 s')
       or d.status = 'DELIVERING' and d.claimed_at < now() - $2::int * interval '1 ms')
-    and (w.deleted_at is not null or w.status in ('PAUSED', 'DISABLED') and d.trigger <> 'TEST')
+    and (w.deleted_at is not null or d.trigger <> 'TEST' and (w.status in ('PAUSED', 'DISABLED') or $3::boolean))
   returning d.*
 )
 select s.id, s.project_id, s.event_id, s.webhook_id, e.type, s.status::text, s.attempt_count, s.max_attempts,
@@ -74,12 +74,37 @@ export async function settleUnsendable(
   ids: readonly DeliveryId[],
   claimLeaseMs: number,
 ): Promise<SettledDelivery[]> {
+  return await settle(database, ids, { claimLeaseMs, parking: false });
+}
+
+/**
+ * Parks due deliveries for which their webhook has no room: held, without a job, until they are released one by one or by
+ * the dozen (held-deliveries.ts). Waiting costs neither an attempt nor a look. Those whose webhook takes nothing any more
+ * are settled instead; gives those that have ended by that.
+ */
+export async function parkDeliveries(
+  database: Database,
+  ids: readonly DeliveryId[],
+  claimLeaseMs: number,
+): Promise<SettledDelivery[]> {
+  return await settle(database, ids, { claimLeaseMs, parking: true });
+}
+
+async function settle(
+  database: Database,
+  ids: readonly DeliveryId[],
+  { claimLeaseMs, parking }: { claimLeaseMs: number; parking: boolean },
+): Promise<SettledDelivery[]> {
   const { rows } = await database.pipeline.query<SettledRow>({
     name: 'settle-unsendable',
     text: settleSql,
-    values: [ids.map((id) => uuidOf(id)), claimLeaseMs],
+    values: [ids.map((id) => uuidOf(id)), claimLeaseMs, parking],
   });
-  return rows.map((row) => ({
+  return rows.map((row) => settledDelivery(row));
+}
+
+function settledDelivery(row: SettledRow): SettledDelivery {
+  return {
     id: idFromUuid('delivery', row.id),
     projectId: idFromUuid('project', row.project_id),
     eventId: idFromUuid('event', row.event_id),
@@ -93,5 +118,5 @@ export async function settleUnsendable(
     failureReason: row.failure_reason,
     createdAt: row.created_at,
     finishedAt: row.finished_at,
-  }));
+  };
 }

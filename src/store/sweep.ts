@@ -1,5 +1,5 @@
-import { idFromUuid } from '../domain/ids.ts';
-import type { DeliveryId } from '../domain/ids.ts';
+import { dueDelivery, type DueRow } from './due-delivery.ts';
+import type { DueDelivery } from '../domain/delivery.ts';
 import type { Database } from './database.ts';
 
 /** Deliveries that one step of a sweep looks at, so that no statement is long. */
@@ -68,18 +68,27 @@ export async function indexOpenDeliveries(
 }
 
 const dueSql = `
-select id from deliveries
+select id, webhook_id from deliveries
 where due_at <= now() - $1::int * interval '1 ms' and status in ('PENDING', 'RETRYING', 'DELIVERING')
 order by due_at limit $2::int`;
 
 /** Deliveries that have been due for longer than the grace, the longest due first, at most `limit`. */
-export async function listDue(database: Database, graceMs: number, limit: number): Promise<DeliveryId[]> {
-  const { rows } = await database.pipeline.query<{ id: string }>({
+export async function listDue(database: Database, graceMs: number, limit: number): Promise<DueDelivery[]> {
+  const { rows } = await database.pipeline.query<DueRow>({
     name: 'list-due',
     text: dueSql,
     values: [graceMs, limit],
   });
-  return rows.map((row) => idFromUuid('delivery', row.id));
+  return rows.map((row) => dueDelivery(row));
+}
+
+const stuckSql = `
+select id, webhook_id from deliveries where due_at <= now() and status = 'DELIVERING' order by due_at limit $1::int`;
+
+/** Deliveries that a worker took longer ago than the lease and never recorded, the oldest first, at most `limit`. */
+export async function listStuck(database: Database, limit: number): Promise<DueDelivery[]> {
+  const { rows } = await database.pipeline.query<DueRow>({ name: 'list-stuck', text: stuckSql, values: [limit] });
+  return rows.map((row) => dueDelivery(row));
 }
 
 const releaseSql = `

@@ -6,6 +6,7 @@ import { createInProcessFeed } from '../../src/feed/in-process-feed.ts';
 import { startRedisFeed } from '../../src/feed/redis-feed.ts';
 import { migrateQueue } from '../../src/queue-backend.ts';
 import { startDeliveryQueue } from '../../src/queue.ts';
+import { createInProcessRateLimit } from '../../src/rate-limit/in-process-rate-limit.ts';
 import { openDatabase } from '../../src/store/database.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { ledger } from '../../src/store/ledger.ts';
@@ -57,9 +58,7 @@ const emitEvent = createEmitter(database, { maxAttempts: 6 });
 const emitStartedAt = performance.now();
 for (let first = 0; first < count; first += 500) {
   const results = await Promise.all(Array.from({ length: Math.min(500, count - first) }, async () => await emitOne()));
-  await queue.enqueue(
-    results.flatMap((result) => (result.kind === 'stored' ? result.deliveries.map(({ id }) => id) : [])),
-  );
+  await queue.enqueue(results.flatMap((result) => (result.kind === 'stored' ? result.deliveries : [])));
 }
 const emitMs = performance.now() - emitStartedAt;
 process.send?.({ kind: 'ready', emitMs });
@@ -72,6 +71,7 @@ async function drain(): Promise<void> {
     database,
     secretBox,
     feed: countingFeed,
+    rateLimit: createInProcessRateLimit(),
     queue,
     queueConnection,
     logger,
@@ -82,7 +82,10 @@ async function drain(): Promise<void> {
       allowedCidrs: ['127.0.0.0/8'],
       requireHttps: false,
       retryScheduleSeconds: [1],
+      maxAttempts: 6,
+      disableAfterMs: 3_600_000,
       inFlightMax: Number(process.env['BENCH_IN_FLIGHT'] ?? '400'),
+      webhookInFlightMax: 512,
       jobConcurrency: 64,
       sweepIntervalMs: 5_000,
       sweepGraceMs: 10_000,

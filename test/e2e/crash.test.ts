@@ -17,7 +17,7 @@ const receivedBeforeTrouble = 150;
 const inFlightMax = 64;
 const underWayMax = inFlightMax + 49;
 /** A claim of a dead worker counts as abandoned after three times the timeout and a second. */
-const quickTimeouts = { WEBHOOK_IN_FLIGHT_MAX: String(inFlightMax), WEBHOOK_TIMEOUT: '4' };
+const quickTimeouts = { WORKER_MAX_IN_FLIGHT: String(inFlightMax), WEBHOOK_TIMEOUT: '4' };
 const arrivalLimitMs = 45_000;
 
 /** A receiver that takes about 20 ms for a request, and none before `open`. */

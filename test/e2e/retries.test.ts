@@ -97,7 +97,7 @@ describe.each(deployments)('deliveries and their webhooks (%s)', (deployment) =>
     const { webhook, eventType } = await createWebhook(client, 'Broken', { url: receiver.url });
     using feed = await watchFeed(client, [webhook.id]);
     const deliveryId = await emitOne(client, eventType);
-    const items = await feed.until(isEnd);
+    const items = (await feed.until(isEnd)).filter(({ delivery }) => delivery !== null);
     expect(items.map(({ change }) => change)).toEqual(['CREATED', ...Array(5).fill('RETRY_SCHEDULED'), 'FAILED']);
     const failed = await untilStatus(client, deliveryId, 'FAILED');
     expect(failed).toMatchObject({ attemptCount: 6, failureReason: 'EXHAUSTED', finishedAt: expect.any(String) });
@@ -108,7 +108,7 @@ describe.each(deployments)('deliveries and their webhooks (%s)', (deployment) =>
     answer = 200;
     const { resendDelivery } = await client.run(ResendDeliveryDocument, { id: deliveryId });
     expect(resendDelivery).toMatchObject({ delivery: { id: deliveryId, failureReason: null }, userErrors: [] });
-    const again = await feed.until(isEnd);
+    const again = (await feed.until(isEnd)).filter(({ delivery }) => delivery !== null);
     expect(again.map(({ change }) => change)).toEqual(['RESENT', 'DELIVERED']);
     const delivered = await untilStatus(client, deliveryId, 'DELIVERED');
     expect(attemptsOf(delivered).at(-1)).toMatchObject({ number: 7, trigger: 'MANUAL', outcome: 'SUCCEEDED' });

@@ -2,17 +2,17 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { decide } from '../../src/domain/delivery.ts';
 import { uuidOf } from '../../src/domain/ids.ts';
-import { createClaimer } from '../../src/store/claim-deliveries.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { releaseHeldDeliveries } from '../../src/store/held-deliveries.ts';
 import { ledger } from '../../src/store/ledger.ts';
 import { createRecorder } from '../../src/store/record-attempts.ts';
 import { resendDelivery } from '../../src/store/resend-delivery.ts';
 import { indexOpenDeliveries, listDue, releaseAllClaims } from '../../src/store/sweep.ts';
-import { disableWebhook, pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
+import { disableWebhook } from '../../src/store/webhook-health.ts';
+import { pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
 import { answered } from '../support/send-result.ts';
-import { addWebhook, openStoreFixture } from '../support/store-fixture.ts';
+import { createTestClaimer, addWebhook, openStoreFixture } from '../support/store-fixture.ts';
 import type { Dispatch } from '../../src/domain/delivery.ts';
 import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
@@ -65,8 +65,8 @@ class Run {
   readonly #taken = new Set<DeliveryId>();
   readonly #emit = createEmitter(fixture.db, { maxAttempts: 3 });
   readonly #workers = [0, 1].map(() => ({
-    claim: createClaimer(fixture.db, fixture.secretBox, { retryScheduleSeconds: [0], claimLeaseMs }),
-    record: createRecorder(fixture.db),
+    claim: createTestClaimer(fixture, { retryScheduleSeconds: [0], claimLeaseMs }),
+    record: createRecorder(fixture.db, { maxAttempts: 3 }),
   }));
 
   constructor(webhookIds: readonly WebhookId[]) {
@@ -92,7 +92,13 @@ class Run {
       const text = `update webhooks set status = 'ACTIVE' where id = $1 and status = 'PAUSED'`;
       await fixture.db.pipeline.query(text, [uuidOf(this.#webhook(pick))]);
     },
-    disable: async (pick) => void (await disableWebhook(fixture.db, fixture.projectId, this.#webhook(pick), 'GONE')),
+    disable: async (pick) =>
+      void (await disableWebhook(
+        fixture.db,
+        { maxAttempts: 3 },
+        { projectId: fixture.projectId, webhookId: this.#webhook(pick) },
+        'GONE',
+      )),
     delete: async (pick) => void (await deleteWebhook(fixture.db, fixture.projectId, this.#webhook(pick))),
     sweep: async (pick) => {
       for (const id of await this.sweep()) await this.claim(id, pick);
@@ -113,7 +119,8 @@ class Run {
   async sweep(): Promise<DeliveryId[]> {
     await indexOpenDeliveries(fixture.db, { graceMs: 0, claimLeaseMs }, never);
     const released = await releaseHeldDeliveries(fixture.db);
-    return [...new Set([...released, ...(await listDue(fixture.db, listGraceMs, 1000))])];
+    const due = [...released, ...(await listDue(fixture.db, listGraceMs, 1000))];
+    return [...new Set(due.map(({ id }) => id))];
   }
 
   async claim(id: DeliveryId | null, pick: number): Promise<void> {

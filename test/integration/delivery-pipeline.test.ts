@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { decide } from '../../src/domain/delivery.ts';
-import { createClaimer } from '../../src/store/claim-deliveries.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { ledger } from '../../src/store/ledger.ts';
 import { createRecorder } from '../../src/store/record-attempts.ts';
 import { resendDelivery } from '../../src/store/resend-delivery.ts';
 import { indexOpenDeliveries, listDue, releaseAllClaims } from '../../src/store/sweep.ts';
-import { disableWebhook, pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
+import { disableWebhook } from '../../src/store/webhook-health.ts';
+import { pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
-import { addWebhook, openStoreFixture, readDelivery } from '../support/store-fixture.ts';
+import { createTestClaimer, addWebhook, idsOf, openStoreFixture, readDelivery } from '../support/store-fixture.ts';
 import type { Dispatch, SendResult } from '../../src/domain/delivery.ts';
 import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
 import type { ClaimDelivery } from '../../src/store/claim-deliveries.ts';
@@ -41,8 +41,8 @@ describe('claim, record and sweep', () => {
   beforeAll(async () => {
     fixture = await openStoreFixture();
     emitEvent = createEmitter(fixture.db, { maxAttempts: 3 });
-    claim = createClaimer(fixture.db, fixture.secretBox, { retryScheduleSeconds: [0, 0.001], claimLeaseMs: 60_000 });
-    record = createRecorder(fixture.db);
+    claim = createTestClaimer(fixture, { retryScheduleSeconds: [0, 0.001], claimLeaseMs: 60_000 });
+    record = createRecorder(fixture.db, { maxAttempts: 3 });
   });
   afterAll(async () => await fixture?.[Symbol.asyncDispose]());
   beforeEach(async () => {
@@ -99,7 +99,7 @@ describe('claim, record and sweep', () => {
 
   test('of twenty claims of one delivery at once, one gets it', async () => {
     const id = await emit();
-    const other = createClaimer(fixture.db, fixture.secretBox, { retryScheduleSeconds: [], claimLeaseMs: 60_000 });
+    const other = createTestClaimer(fixture, { retryScheduleSeconds: [], claimLeaseMs: 60_000 });
     const claims = await Promise.all(
       Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? claim(id) : other(id))),
     );
@@ -172,7 +172,7 @@ describe('claim, record and sweep', () => {
     const skipped = await emit();
     const tried = await emit();
     await attempt(tried, 500);
-    await disableWebhook(fixture.db, fixture.projectId, webhookId, 'GONE');
+    await disableWebhook(fixture.db, { maxAttempts: 3 }, { projectId: fixture.projectId, webhookId }, 'GONE');
     const claims = await Promise.all([claim(skipped), claim(tried)]);
     expect(claims.map((result) => result.kind === 'settled' && result.delivery.status)).toEqual(['SKIPPED', 'FAILED']);
     await resumeWebhook(fixture.db, fixture.projectId, webhookId);
@@ -197,16 +197,16 @@ describe('claim, record and sweep', () => {
     );
     const settings = { graceMs: 0, claimLeaseMs: 60_000 };
     expect(await indexOpenDeliveries(fixture.db, settings, never)).toBe(3);
-    expect((await listDue(fixture.db, 0, 100)).toSorted()).toEqual([forgotten, dead].toSorted());
+    expect(idsOf(await listDue(fixture.db, 0, 100)).toSorted()).toEqual([forgotten, dead].toSorted());
     expect((await claim(dead)).kind).toBe('claimed');
     expect((await claim(working)).kind).toBe('dropped');
-    expect(await listDue(fixture.db, 0, 100)).toEqual([forgotten]);
+    expect(idsOf(await listDue(fixture.db, 0, 100))).toEqual([forgotten]);
   });
 
   test('sweep leaves young deliveries to their own jobs', async () => {
     await emit();
     await indexOpenDeliveries(fixture.db, { graceMs: 60_000, claimLeaseMs: 60_000 }, never);
-    expect(await listDue(fixture.db, 60_000, 100)).toEqual([]);
+    expect(idsOf(await listDue(fixture.db, 60_000, 100))).toEqual([]);
   });
 
   test('a database clock that steps back leaves no delivery behind the sweep mark', async () => {
@@ -217,7 +217,7 @@ describe('claim, record and sweep', () => {
     // Ids and due times are whole milliseconds: what was made in this one is found in the next.
     await vi.waitFor(async () => {
       await indexOpenDeliveries(fixture.db, settings, never);
-      expect(await listDue(fixture.db, 0, 100)).toEqual([id]);
+      expect(idsOf(await listDue(fixture.db, 0, 100))).toEqual([id]);
     });
   });
 });

@@ -1,16 +1,24 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { decide } from '../../src/domain/delivery.ts';
 import { uuidOf } from '../../src/domain/ids.ts';
-import { createClaimer } from '../../src/store/claim-deliveries.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { releaseHeldDeliveries } from '../../src/store/held-deliveries.ts';
 import { ledger } from '../../src/store/ledger.ts';
 import { createRecorder } from '../../src/store/record-attempts.ts';
 import { indexOpenDeliveries, listDue, releaseAllClaims } from '../../src/store/sweep.ts';
-import { disableWebhook, pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
+import { disableWebhook } from '../../src/store/webhook-health.ts';
+import { pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
 import { answered } from '../support/send-result.ts';
-import { addDeliveries, addDelivery, addWebhook, openStoreFixture, readDelivery } from '../support/store-fixture.ts';
+import {
+  createTestClaimer,
+  addDeliveries,
+  addDelivery,
+  addWebhook,
+  idsOf,
+  openStoreFixture,
+  readDelivery,
+} from '../support/store-fixture.ts';
 import type { QueryConfig } from 'pg';
 import type { Dispatch } from '../../src/domain/delivery.ts';
 import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
@@ -30,8 +38,8 @@ let record: RecordAttempt;
 
 beforeAll(async () => {
   fixture = await openStoreFixture();
-  claim = createClaimer(fixture.db, fixture.secretBox, { retryScheduleSeconds: [3600], claimLeaseMs });
-  record = createRecorder(fixture.db);
+  claim = createTestClaimer(fixture, { retryScheduleSeconds: [3600], claimLeaseMs });
+  record = createRecorder(fixture.db, { maxAttempts: 3 });
 });
 afterAll(async () => await fixture?.[Symbol.asyncDispose]());
 beforeEach(async () => {
@@ -74,15 +82,15 @@ describe('a claim whose worker died', () => {
     await deleteWebhook(fixture.db, fixture.projectId, webhookId);
     expect(await claim(id)).toMatchObject({ kind: 'settled', delivery: { status: 'CANCELLED' } });
     expect(await readDelivery(fixture, id)).toMatchObject({ status: 'CANCELLED', dueAt: null, claimedAt: null });
-    expect(await listDue(fixture.db, 0, 10)).toEqual([]);
+    expect(idsOf(await listDue(fixture.db, 0, 10))).toEqual([]);
   });
 
   test('ends when its webhook was disabled meanwhile', async () => {
     const [untried, tried] = [await abandonedDelivery(0), await abandonedDelivery(2)];
-    await disableWebhook(fixture.db, fixture.projectId, webhookId, 'GONE');
+    await disableWebhook(fixture.db, { maxAttempts: 3 }, { projectId: fixture.projectId, webhookId }, 'GONE');
     const claims = [await claim(untried), await claim(tried)];
     expect(claims.map((each) => each.kind === 'settled' && each.delivery.status)).toEqual(['SKIPPED', 'FAILED']);
-    expect(await listDue(fixture.db, 0, 10)).toEqual([]);
+    expect(idsOf(await listDue(fixture.db, 0, 10))).toEqual([]);
   });
 
   test('is held when its webhook was paused meanwhile, and goes out when that resumes', async () => {
@@ -138,7 +146,7 @@ test('a delivery made after the clock stepped back is swept, though sweep came l
   await fixture.db.pipeline.query('select pg_sleep(0.005)');
   await indexOpenDeliveries(fixture.db, sweepSettings, never);
   // A due time is a whole millisecond, perhaps the next one.
-  await vi.waitFor(async () => expect(await listDue(fixture.db, 0, 10)).toEqual([id]));
+  await vi.waitFor(async () => expect(idsOf(await listDue(fixture.db, 0, 10))).toEqual([id]));
 });
 
 test('a webhook whose secret cannot be decrypted spoils no other claim of the batch', async () => {
@@ -177,7 +185,7 @@ describe('a record that fails after the request was made', () => {
       throw new Error('Connection terminated unexpectedly');
     };
     const pipeline: typeof fixture.db.pipeline = Object.create(fixture.db.pipeline, { query: { value: query } });
-    const recordOverBadLine = createRecorder({ ...fixture.db, pipeline });
+    const recordOverBadLine = createRecorder({ ...fixture.db, pipeline }, { maxAttempts: 3 });
     const id = await addDelivery(fixture, webhookId);
     const dispatch = await claimed(id);
     const result = answered(500);

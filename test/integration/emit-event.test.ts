@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createEmitter } from '../../src/store/emit-event.ts';
-import { disableWebhook } from '../../src/store/webhook-status.ts';
+import { disableWebhook } from '../../src/store/webhook-health.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
 import { addWebhook, openStoreFixture } from '../support/store-fixture.ts';
 import type { EmitEvent, EmitInput } from '../../src/store/emit-event.ts';
@@ -88,7 +88,7 @@ describe('emit', () => {
 
   test('a disabled webhook gets a SKIPPED delivery, which a recovery can find', async () => {
     const webhookId = await addWebhook(fixture, { eventTypes: ['skipped.*'] });
-    await disableWebhook(fixture.db, fixture.projectId, webhookId, 'GONE');
+    await disableWebhook(fixture.db, { maxAttempts: 3 }, { projectId: fixture.projectId, webhookId }, 'GONE');
     const result = await emitEvent(input({ type: 'skipped.one' }));
     expect(result.kind === 'stored' && result.deliveries).toMatchObject([{ webhookId, status: 'SKIPPED' }]);
   });

@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createClaimer } from '../../src/store/claim-deliveries.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { ledger } from '../../src/store/ledger.ts';
 import { createRecorder } from '../../src/store/record-attempts.ts';
 import { indexOpenDeliveries, listDue } from '../../src/store/sweep.ts';
-import { addWebhook, openStoreFixture } from '../support/store-fixture.ts';
+import { addWebhook, createTestClaimer, openStoreFixture } from '../support/store-fixture.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
 
 // Sessions that first run on empty tables once kept sequential-scan plans for good: 500 inserts did 500 scans.
@@ -19,11 +18,11 @@ const rounds = 20;
 const deliveriesPerRound = 100;
 
 test('a database that was empty at the start is read row by row by the hot path, however it fills', async () => {
-  const { db, secretBox, projectId } = fixture;
+  const { db, projectId } = fixture;
   await addWebhook(fixture);
   const emitEvent = createEmitter(db, { maxAttempts: 6 });
-  const claim = createClaimer(db, secretBox, { retryScheduleSeconds: [60], claimLeaseMs: 60_000 });
-  const record = createRecorder(db);
+  const claim = createTestClaimer(fixture, { retryScheduleSeconds: [60], claimLeaseMs: 60_000 });
+  const record = createRecorder(db, { maxAttempts: 6 });
   for (let round = 0; round < rounds; round += 1) {
     await Promise.all(
       Array.from({ length: deliveriesPerRound }, async () => {

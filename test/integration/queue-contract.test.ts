@@ -1,17 +1,24 @@
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { migrateQueue } from '../../src/queue-backend.ts';
 import { startDeliveryConsumer, startDeliveryQueue, startSchedules } from '../../src/queue.ts';
+import { idFromUuid } from '../../src/domain/ids.ts';
 import { createTestDatabase } from '../support/postgres.ts';
-import { createGate, isPendingAfter, newDeliveryIds, withBullQueue } from '../support/queue.ts';
+import { createGate, due, isPendingAfter, newDeliveryIds, takingIds, withBullQueue } from '../support/queue.ts';
 import { startTestRedis } from '../support/redis.ts';
 import type { DeliveryId } from '../../src/domain/ids.ts';
 import type { DeliveryConsumerOptions, QueueConnection } from '../../src/queue.ts';
 
 const run = async (): Promise<void> => {};
 const limit = { timeout: 10_000, interval: 10 };
+
+/** A job's data, with those ids for one webhook. */
+function jobOf(ids: readonly string[]) {
+  return { due: [[idFromUuid('webhook', randomUUID()), ids]], urgency: 'normal' };
+}
 
 describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
   const servers = new AsyncDisposableStack();
@@ -30,10 +37,15 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
   }
 
   async function consume(
-    handle: DeliveryConsumerOptions['handle'],
+    handle: (ids: DeliveryId[], signal: AbortSignal) => Promise<void>,
     options: Partial<DeliveryConsumerOptions> = {},
   ): Promise<AsyncDisposable> {
-    return await startDeliveryConsumer(connection, { jobConcurrency: 4, handle, onError, ...options });
+    return await startDeliveryConsumer(connection, {
+      jobConcurrency: 4,
+      handle: takingIds(handle),
+      onError,
+      ...options,
+    });
   }
 
   beforeAll(async () => {
@@ -50,7 +62,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
     const jobs: DeliveryId[][] = [];
     await using _consumer = await consume(async (ids) => void jobs.push(ids));
     const ids = newDeliveryIds(130);
-    await queue.enqueue(ids);
+    await queue.enqueue(due(ids));
     await vi.waitFor(() => expect(jobs.flat().toSorted()).toEqual(ids.toSorted()), limit);
     expect(Math.max(...jobs.map((job) => job.length))).toBe(50);
     expect(errors).toEqual([]);
@@ -59,7 +71,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
   test('more jobs than are added one by one arrive too', async () => {
     await using queue = await startDeliveryQueue(connection, { onError });
     const ids = newDeliveryIds(1020);
-    await queue.enqueue(ids);
+    await queue.enqueue(due(ids));
     expect(await queue.countReady()).toBe(21);
     const handled: DeliveryId[] = [];
     await using _consumer = await consume(async (job) => void handled.push(...job));
@@ -69,7 +81,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
   test('concurrent calls share a job', async () => {
     await using queue = await startDeliveryQueue(connection, { onError });
     const ids = newDeliveryIds(40);
-    await Promise.all(ids.map(async (id) => await queue.enqueue([id])));
+    await Promise.all(ids.map(async (id) => await queue.enqueue(due([id]))));
     expect(await queue.countReady()).toBe(1);
     const jobs: DeliveryId[][] = [];
     await using _consumer = await consume(async (job) => void jobs.push(job));
@@ -84,7 +96,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
       async (ids) => void jobs.push({ ids, afterMs: performance.now() - startedAt }),
     );
     const ids = newDeliveryIds(2);
-    await queue.enqueue(ids, 250);
+    await queue.enqueue(due(ids), { delayMs: 250 });
     expect(await queue.countReady()).toBe(0);
     await vi.waitFor(() => expect(jobs).toHaveLength(2), limit);
     expect(jobs.map((job) => job.ids.length)).toEqual([1, 1]);
@@ -107,7 +119,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
     await using _first = await consume(handleAs('first'), { jobConcurrency: 1 });
     await using _second = await consume(handleAs('second'), { jobConcurrency: 1 });
     const ids = newDeliveryIds(500);
-    await queue.enqueue(ids);
+    await queue.enqueue(due(ids));
     await vi.waitFor(() => expect(handled.toSorted()).toEqual(ids.toSorted()), limit);
   });
 
@@ -119,25 +131,26 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
       if (handled.length === 1) throw new Error('handler broke');
     });
     const [first, second] = [newDeliveryIds(1), newDeliveryIds(1)];
-    await queue.enqueue(first);
+    await queue.enqueue(due(first));
     await vi.waitFor(() => expect(errors.map((error) => error.message)).toEqual(['handler broke']), limit);
-    await queue.enqueue(second);
+    await queue.enqueue(due(second));
     await vi.waitFor(() => expect(handled).toEqual([...first, ...second]), limit);
     await vi.waitFor(async () => expect(await queue.countReady()).toBe(0), limit);
   });
 
   test.each([
-    ['no ids', { ids: [] }],
-    ['ids of another kind', { ids: ['evt_01h455vb4pex5vsknk084sn02q'] }],
+    ['no deliveries', { due: [], urgency: 'normal' }],
+    ['ids of another kind', jobOf(['evt_01h455vb4pex5vsknk084sn02q'])],
+    ['an unknown urgency', { ...jobOf(newDeliveryIds(1)), urgency: 'soon' }],
     ['another shape', { deliveries: 'all' }],
-    ['more than 50 ids', { ids: newDeliveryIds(51) }],
+    ['more than 50 deliveries', jobOf(newDeliveryIds(51))],
   ])('a job with %s is reported and dropped', async (_what, data) => {
     await using queue = await startDeliveryQueue(connection, { onError });
     const handled: DeliveryId[] = [];
     await withBullQueue(connection, 'posthorn-deliveries', async (bull) => await bull.add('deliver', data));
     await using _consumer = await consume(async (ids) => void handled.push(...ids));
     const ids = newDeliveryIds(1);
-    await queue.enqueue(ids);
+    await queue.enqueue(due(ids));
     await vi.waitFor(() => expect(handled).toEqual(ids), limit);
     await vi.waitFor(async () => expect(await queue.countReady()).toBe(0), limit);
     expect(errors).toHaveLength(1);
@@ -151,7 +164,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
       jobCount += 1;
       if (jobCount === 2) throw new Error('handler broke');
     });
-    for (let call = 0; call < 3; call += 1) await queue.enqueue(newDeliveryIds(1));
+    for (let call = 0; call < 3; call += 1) await queue.enqueue(due(newDeliveryIds(1)));
     await vi.waitFor(() => expect(jobCount).toBe(3), limit);
     await withBullQueue(connection, 'posthorn-deliveries', async (bull) => {
       await vi.waitFor(async () => {
@@ -174,10 +187,10 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
       },
       { jobConcurrency: 1 },
     );
-    await queue.enqueue(newDeliveryIds(1));
+    await queue.enqueue(due(newDeliveryIds(1)));
     await started.opened;
     const disposed = Promise.resolve(consumer[Symbol.asyncDispose]());
-    await queue.enqueue(newDeliveryIds(1));
+    await queue.enqueue(due(newDeliveryIds(1)));
     expect(await isPendingAfter(300, disposed)).toBe(true);
     release.open();
     await disposed;
@@ -204,7 +217,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
       },
       { stopLimitMs: 50 },
     );
-    await queue.enqueue(newDeliveryIds(1));
+    await queue.enqueue(due(newDeliveryIds(1)));
     await started.opened;
     await consumer[Symbol.asyncDispose]();
     expect(aborted).toBe(true);
@@ -221,7 +234,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
         handle: () => { console.log('taken'); return new Promise(() => {}); },
       });`;
     const ids = newDeliveryIds(1);
-    await queue.enqueue(ids);
+    await queue.enqueue(due(ids));
     const worker = spawn(process.execPath, ['--input-type=module', '--eval', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -236,7 +249,7 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
   test('namespaces on one server do not see each other', async () => {
     await using queue = await startDeliveryQueue(connection, { onError });
     await using other = await startDeliveryQueue(await newNamespace(), { onError });
-    await queue.enqueue(newDeliveryIds(1));
+    await queue.enqueue(due(newDeliveryIds(1)));
     expect(await queue.countReady()).toBe(1);
     expect(await other.countReady()).toBe(0);
     await other.ping();

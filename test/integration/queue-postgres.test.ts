@@ -3,7 +3,7 @@ import { Client } from 'pg';
 import { migrateQueue } from '../../src/queue-backend.ts';
 import { startDeliveryConsumer, startDeliveryQueue, startSchedules } from '../../src/queue.ts';
 import { createTestDatabase } from '../support/postgres.ts';
-import { newDeliveryIds } from '../support/queue.ts';
+import { due, newDeliveryIds, takingIds } from '../support/queue.ts';
 import type { DeliveryId } from '../../src/domain/ids.ts';
 import type { QueueConnection } from '../../src/queue.ts';
 import type { TestDatabase } from '../support/postgres.ts';
@@ -40,7 +40,7 @@ async function ask<Row extends object>(statement: string): Promise<Row[]> {
 test('ten migrations at once make one schema', async () => {
   await Promise.all(Array.from({ length: 10 }, async () => await migrateQueue(connection)));
   await using queue = await startDeliveryQueue(connection, { onError });
-  await queue.enqueue(newDeliveryIds(1));
+  await queue.enqueue(due(newDeliveryIds(1)));
   expect(await queue.countReady()).toBe(1);
 });
 
@@ -61,18 +61,18 @@ test('producer, consumer and schedules go on after the server has ended their co
   await using _consumer = await startDeliveryConsumer(connection, {
     jobConcurrency: 2,
     onError,
-    handle: async (ids) => void handled.push(...ids),
+    handle: takingIds(async (ids) => void handled.push(...ids)),
   });
   const tick = { name: 'tick', everyMs: 100, run: async () => void (runCount += 1) };
   await using _host = await startSchedules(connection, [tick], { onError, reconcileMs: 200 });
   const [before, later, delayed] = [newDeliveryIds(1), newDeliveryIds(1), newDeliveryIds(1)];
-  await queue.enqueue(before);
+  await queue.enqueue(due(before));
   await vi.waitFor(() => expect(handled).toEqual(before), limit);
 
   await ask(`select pg_terminate_backend(pid) from pg_stat_activity
              where datname = current_database() and pid <> pg_backend_pid()`);
-  await vi.waitFor(async () => await queue.enqueue(later), limit);
-  await queue.enqueue(delayed, 100);
+  await vi.waitFor(async () => await queue.enqueue(due(later)), limit);
+  await queue.enqueue(due(delayed), { delayMs: 100 });
   await vi.waitFor(() => expect(handled).toEqual([...before, ...later, ...delayed]), limit);
   const runCountThen = runCount;
   await vi.waitFor(() => expect(runCount).toBeGreaterThanOrEqual(runCountThen + 3), limit);
@@ -87,10 +87,10 @@ test('an idle producer, consumer and schedule host hold few connections', async 
   await using _consumer = await startDeliveryConsumer(connection, {
     jobConcurrency: 50,
     onError,
-    handle: async (ids) => void handled.push(...ids),
+    handle: takingIds(async (ids) => void handled.push(...ids)),
   });
   await using _host = await startSchedules(connection, [], { onError });
-  await queue.enqueue(newDeliveryIds(2000));
+  await queue.enqueue(due(newDeliveryIds(2000)));
   await vi.waitFor(() => expect(handled).toHaveLength(2000), limit);
   const [row] = await ask<{ count: number }>(
     `select count(*)::int as count from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,

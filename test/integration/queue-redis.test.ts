@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { startDeliveryConsumer, startDeliveryQueue, startSchedules } from '../../src/queue.ts';
-import { newDeliveryIds } from '../support/queue.ts';
+import { due, newDeliveryIds, takingIds } from '../support/queue.ts';
 import { startTestRedis } from '../support/redis.ts';
 import type { DeliveryId } from '../../src/domain/ids.ts';
 import type { QueueConnection } from '../../src/queue.ts';
@@ -32,24 +32,24 @@ async function msUntilRejected(promise: Promise<unknown>): Promise<number> {
 
 test('every call of the producer rejects within 2 s when Redis dies, and works again when it is back', async () => {
   await using queue = await startDeliveryQueue(connection, { onError });
-  await queue.enqueue(newDeliveryIds(1));
+  await queue.enqueue(due(newDeliveryIds(1)));
   await redis.kill();
-  const calls = [queue.enqueue(newDeliveryIds(1)), queue.countReady(), queue.ping()];
+  const calls = [queue.enqueue(due(newDeliveryIds(1))), queue.countReady(), queue.ping()];
   const times = await Promise.all(calls.map(msUntilRejected));
   expect(Math.max(...times)).toBeLessThan(2500);
   await using _again = await startTestRedis({ port: redis.port });
   await vi.waitFor(async () => await queue.ping(), limit);
-  await queue.enqueue(newDeliveryIds(1));
+  await queue.enqueue(due(newDeliveryIds(1)));
   expect(await queue.countReady()).toBe(1);
 });
 
 test('a producer starts while Redis is down, and connects when it is there', async () => {
   await redis.kill();
   await using queue = await startDeliveryQueue(connection, { onError });
-  expect(await msUntilRejected(queue.enqueue(newDeliveryIds(1)))).toBeLessThan(2500);
+  expect(await msUntilRejected(queue.enqueue(due(newDeliveryIds(1))))).toBeLessThan(2500);
   expect(errors.length).toBeGreaterThan(0);
   await using _again = await startTestRedis({ port: redis.port });
-  await vi.waitFor(async () => await queue.enqueue(newDeliveryIds(1)), limit);
+  await vi.waitFor(async () => await queue.enqueue(due(newDeliveryIds(1))), limit);
   expect(await queue.countReady()).toBe(1);
 });
 
@@ -59,7 +59,7 @@ test('the producer does not hang on a server that accepts and never answers', as
   const address = server.address();
   const port = typeof address === 'object' ? address?.port : undefined;
   const queue = await startDeliveryQueue({ kind: 'redis', url: `redis://127.0.0.1:${port}` }, { onError });
-  const calls = Array.from({ length: 3 }, async () => await msUntilRejected(queue.enqueue(newDeliveryIds(1))));
+  const calls = Array.from({ length: 3 }, async () => await msUntilRejected(queue.enqueue(due(newDeliveryIds(1)))));
   expect(Math.max(...(await Promise.all(calls)))).toBeLessThan(2500);
   await queue[Symbol.asyncDispose]();
   server.close();
@@ -72,14 +72,14 @@ test('a consumer goes on after Redis has restarted empty', async () => {
   await using _consumer = await startDeliveryConsumer(connection, {
     jobConcurrency: 2,
     onError,
-    handle: async (ids) => void handled.push(...ids),
+    handle: takingIds(async (ids) => void handled.push(...ids)),
   });
   const [before, later] = [newDeliveryIds(1), newDeliveryIds(1)];
-  await queue.enqueue(before);
+  await queue.enqueue(due(before));
   await vi.waitFor(() => expect(handled).toEqual(before), limit);
   await redis.kill();
   await using _again = await startTestRedis({ port: redis.port });
-  await vi.waitFor(async () => await queue.enqueue(later), limit);
+  await vi.waitFor(async () => await queue.enqueue(due(later)), limit);
   await vi.waitFor(() => expect(handled).toEqual([...before, ...later]), limit);
 });
 
@@ -91,19 +91,19 @@ test('a consumer whose handler runs while Redis restarts finishes it and goes on
   await using _consumer = await startDeliveryConsumer(connection, {
     jobConcurrency: 1,
     onError,
-    handle: async (ids) => {
+    handle: takingIds(async (ids) => {
       start();
       await restarted;
       handled.push(...ids);
-    },
+    }),
   });
   const [before, later] = [newDeliveryIds(1), newDeliveryIds(1)];
-  await queue.enqueue(before);
+  await queue.enqueue(due(before));
   await started;
   await redis.kill();
   await using _again = await startTestRedis({ port: redis.port });
   restart();
-  await vi.waitFor(async () => await queue.enqueue(later), limit);
+  await vi.waitFor(async () => await queue.enqueue(due(later)), limit);
   await vi.waitFor(() => expect(handled).toEqual([...before, ...later]), limit);
 });
 

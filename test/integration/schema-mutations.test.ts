@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { DueDelivery } from '../../src/domain/delivery.ts';
 import type { FeedEntry, FeedSubscription } from '../../src/feed/feed.ts';
 import { claimLeaseMs } from '../../src/domain/claim-lease.ts';
 import { type DeliveryId, parseId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
@@ -459,7 +460,11 @@ function answering(entryOf: (id: DeliveryId) => FeedEntry) {
   const context = fixture.contextOf(fixture.projectId);
   return {
     ...context,
-    enqueue: async (ids: readonly DeliveryId[]) => await fixture.feed.publish(fixture.projectId, ids.map(entryOf)),
+    enqueue: async (due: readonly DueDelivery[]) =>
+      await fixture.feed.publish(
+        fixture.projectId,
+        due.map(({ id }) => entryOf(id)),
+      ),
   };
 }
 

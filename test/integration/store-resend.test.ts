@@ -5,7 +5,8 @@ import { ledger } from '../../src/store/ledger.ts';
 import { newId } from '../../src/store/new-id.ts';
 import { createProject } from '../../src/store/projects.ts';
 import { resendDelivery, type ResendResult } from '../../src/store/resend-delivery.ts';
-import { disableWebhook, pauseWebhook } from '../../src/store/webhook-status.ts';
+import { disableWebhook } from '../../src/store/webhook-health.ts';
+import { pauseWebhook } from '../../src/store/webhook-status.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
 import {
   addDeliveries,
@@ -83,7 +84,7 @@ describe('resendDelivery', () => {
     const { db, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
     const id = await addDelivery(fixture, webhookId, { status: 'FAILED' });
-    await disableWebhook(db, projectId, webhookId, 'GONE');
+    await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE');
     expect(await resend(id)).toEqual({ kind: 'webhook-unavailable', status: 'DISABLED' });
     await deleteWebhook(db, projectId, webhookId);
     expect(await resend(id)).toEqual({ kind: 'webhook-unavailable', status: 'DELETED' });

@@ -1,14 +1,16 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { PoolClient } from 'pg';
 import { uuidOf, type WebhookId } from '../../src/domain/ids.ts';
-import { releaseHeldDeliveries } from '../../src/store/held-deliveries.ts';
+import { releaseHeldDeliveries, takeHeldDeliveries } from '../../src/store/held-deliveries.ts';
 import { newId } from '../../src/store/new-id.ts';
-import { disableWebhook, pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
+import { disableWebhook, openCircuit } from '../../src/store/webhook-health.ts';
+import { pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
 import {
   addDeliveries,
   addDelivery,
   addWebhook,
+  idsOf,
   openStoreFixture,
   readDelivery,
   type StoreFixture,
@@ -45,7 +47,7 @@ describe('pauseWebhook', () => {
   test('a disabled webhook stays disabled', async () => {
     const { db, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
-    await disableWebhook(db, projectId, webhookId, 'GONE');
+    await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE');
     expect(await pauseWebhook(db, projectId, webhookId)).toMatchObject({ status: 'DISABLED', statusReason: 'GONE' });
   });
 
@@ -80,23 +82,33 @@ describe('resumeWebhook', () => {
     expect((await readDelivery(fixture, elsewhere)).held).toBe(true);
   });
 
-  test('releases more than one statement takes and gives the first thousand', async () => {
+  test('lets the first fifty through; whoever sends those takes the others, oldest first, as there is room', async () => {
     const { db, projectId } = fixture;
     const webhookId = await addPausedWebhook();
-    const held = await addDeliveries(fixture, webhookId, 2_100, { held: true });
+    const held = await addDeliveries(fixture, webhookId, 120, { held: true });
     const resumed = await resumeWebhook(db, projectId, webhookId);
-    expect(resumed?.released.toSorted()).toEqual(held.slice(0, 1_000));
-    const left = await db.prisma.delivery.count({ where: { webhookId: uuidOf(webhookId), held: true } });
-    expect(left).toBe(0);
+    expect(resumed?.released).toEqual(held.slice(0, 50));
+    expect(await takeHeldDeliveries(db, webhookId, 60)).toEqual(held.slice(50, 110));
+    expect(await takeHeldDeliveries(db, webhookId, 60)).toEqual(held.slice(110));
+    expect(await takeHeldDeliveries(db, webhookId, 60)).toEqual([]);
   });
 
-  test('a disabled webhook becomes active; a failing one stays failing', async () => {
+  test('a disabled or failing webhook becomes active, its circuit closed', async () => {
     const { db, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
-    await disableWebhook(db, projectId, webhookId, 'GONE');
+    await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE');
     expect((await resumeWebhook(db, projectId, webhookId))?.webhook.status).toBe('ACTIVE');
-    await db.prisma.webhook.update({ where: { id: uuidOf(webhookId) }, data: { status: 'FAILING' } });
-    expect((await resumeWebhook(db, projectId, webhookId))?.webhook.status).toBe('FAILING');
+    await openCircuit(
+      db,
+      { maxAttempts: 3 },
+      { projectId, webhookId },
+      { reason: 'TIMEOUT', openMs: 1e6, openCount: 1 },
+    );
+    expect((await resumeWebhook(db, projectId, webhookId))?.webhook).toMatchObject({
+      status: 'ACTIVE',
+      statusReason: null,
+      circuitOpenUntil: null,
+    });
   });
 
   test("a stranger's, a deleted or an unknown webhook is not resumed", async () => {
@@ -113,67 +125,67 @@ describe('resumeWebhook', () => {
 });
 
 describe('disableWebhook', () => {
-  test('disables once, gives the row as Prisma would, and then null', async () => {
+  test('disables once, and stores the event that says so', async () => {
     const { db, projectId } = fixture;
-    const webhookId = await addWebhook(fixture, {
-      headers: [{ name: 'x-team', value: 'platform' }],
-      eventTypes: ['a.*', 'b'],
-      retrySchedule: [1, 2],
-    });
-    const results = await Promise.all([
-      disableWebhook(db, projectId, webhookId, 'GONE'),
-      disableWebhook(db, projectId, webhookId, 'GONE'),
-    ]);
-    expect(results.filter((result) => result !== null)).toEqual([await readWebhook(webhookId)]);
+    const webhookId = await addWebhook(fixture);
+    const disable = async () => await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE');
+    const changes = await Promise.all([disable(), disable()]);
+    expect(changes.filter(({ changed }) => changed)).toHaveLength(1);
     expect(await readWebhook(webhookId)).toMatchObject({ status: 'DISABLED', statusReason: 'GONE' });
+    const event = changes.find(({ changed }) => changed)?.event?.event;
+    expect(event?.type).toBe('posthorn.webhook.disabled');
+    expect(JSON.parse(event?.body ?? '')).toMatchObject({ projectId, data: { webhookId, reason: 'GONE' } });
   });
 
   test("a stranger's, a deleted or an unknown webhook is not disabled", async () => {
     const { db, projectId, strangerId } = fixture;
     const webhookId = await addWebhook(fixture);
-    expect(await disableWebhook(db, strangerId, webhookId, 'GONE')).toBeNull();
-    expect(await disableWebhook(db, projectId, newId('webhook'), 'GONE')).toBeNull();
+    expect((await disableWebhook(db, { maxAttempts: 3 }, { projectId: strangerId, webhookId }, 'GONE')).changed).toBe(
+      false,
+    );
+    expect(
+      (await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId: newId('webhook') }, 'GONE')).changed,
+    ).toBe(false);
     await deleteWebhook(db, projectId, webhookId);
-    expect(await disableWebhook(db, projectId, webhookId, 'GONE')).toBeNull();
+    expect((await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE')).changed).toBe(false);
     expect((await readWebhook(webhookId)).status).toBe('ACTIVE');
   });
 });
 
 describe('held deliveries', () => {
-  test('releaseHeldDeliveries frees those of webhooks that are active, disabled or deleted, and keeps those of paused ones', async () => {
+  test('a sweep lets one of an active webhook through, all of a disabled or deleted one, and none of a paused one', async () => {
     const { db, projectId } = fixture;
     await releaseHeldDeliveries(db);
     const paused = await addDelivery(fixture, await addPausedWebhook(), { held: true });
     const active = await addDeliveries(fixture, await addWebhook(fixture), 3, { held: true });
     const disabledId = await addWebhook(fixture);
-    await disableWebhook(db, projectId, disabledId, 'GONE');
-    const disabled = await addDelivery(fixture, disabledId, { held: true });
+    await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId: disabledId }, 'GONE');
+    const disabled = await addDeliveries(fixture, disabledId, 2, { held: true });
     const deletedId = await addPausedWebhook();
     await deleteWebhook(db, projectId, deletedId);
     const deleted = await addDelivery(fixture, deletedId, { held: true });
-    const released = await releaseHeldDeliveries(db);
-    expect(released.toSorted()).toEqual([...active, disabled, deleted].toSorted());
-    expect(await readDelivery(fixture, disabled)).toMatchObject({ held: false, dueAt: expect.any(Date) });
+    const released = idsOf(await releaseHeldDeliveries(db));
+    expect(released.toSorted()).toEqual([...active.slice(0, 1), ...disabled, deleted].toSorted());
+    expect(await readDelivery(fixture, deleted)).toMatchObject({ held: false, dueAt: expect.any(Date) });
     expect(await readDelivery(fixture, paused)).toMatchObject({ held: true, dueAt: null });
-    expect(await releaseHeldDeliveries(db)).toEqual([]);
   });
 
   test('a claim that holds a delivery just after the resume looked does not hold it for ever', async () => {
     const { db, projectId } = fixture;
-    await releaseHeldDeliveries(db);
+    await releaseAll();
     const webhookId = await addPausedWebhook();
     const id = await addDelivery(fixture, webhookId, { dueAt: new Date() });
     const claim = await db.pipeline.connect();
     try {
       await holdInOpenTransaction(claim, id);
       expect((await resumeWebhook(db, projectId, webhookId))?.released).toEqual([]);
-      expect(await releaseHeldDeliveries(db)).toEqual([]);
+      expect(idsOf(await releaseHeldDeliveries(db))).toEqual([]);
       await claim.query('commit');
     } finally {
       claim.release();
     }
     expect((await readDelivery(fixture, id)).held).toBe(true);
-    expect(await releaseHeldDeliveries(db)).toEqual([id]);
+    expect(idsOf(await releaseHeldDeliveries(db))).toEqual([id]);
     expect(await readDelivery(fixture, id)).toMatchObject({ held: false, dueAt: expect.any(Date) });
   });
 
@@ -188,7 +200,7 @@ describe('held deliveries', () => {
         resumeWebhook(db, projectId, webhookId),
         hold(webhookId),
       ]);
-      await releaseHeldDeliveries(db);
+      await releaseAll();
       const webhook = await readWebhook(webhookId);
       const rows = await db.prisma.delivery.findMany({ where: { webhookId: uuidOf(webhookId) } });
       expect(rows).toHaveLength(ids.length);
@@ -201,12 +213,17 @@ describe('held deliveries', () => {
 
   test('releaseHeldDeliveries passes by the many deliveries of a paused webhook', async () => {
     const { db } = fixture;
-    await releaseHeldDeliveries(db);
+    await releaseAll();
     await addDeliveries(fixture, await addPausedWebhook(), 3_000, { held: true });
     const stranded = await addDelivery(fixture, await addWebhook(fixture), { held: true });
-    expect(await releaseHeldDeliveries(db)).toEqual([stranded]);
+    expect(idsOf(await releaseHeldDeliveries(db))).toEqual([stranded]);
   });
 });
+
+/** Sweeps until there is nothing to release. */
+async function releaseAll(): Promise<void> {
+  while ((await releaseHeldDeliveries(fixture.db)).length > 0);
+}
 
 const holdSql = `update deliveries d set held = true, due_at = null from webhooks w
   where w.id = d.webhook_id and w.status = 'PAUSED' and not d.held and d.status = 'PENDING'`;

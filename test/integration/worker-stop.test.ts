@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createInProcessFeed } from '../../src/feed/in-process-feed.ts';
 import { migrateQueue } from '../../src/queue-backend.ts';
 import { startDeliveryQueue } from '../../src/queue.ts';
+import { createInProcessRateLimit } from '../../src/rate-limit/in-process-rate-limit.ts';
 import { openDatabase } from '../../src/store/database.ts';
 import { startWorker } from '../../worker/worker.ts';
 import { createGate } from '../support/queue.ts';
@@ -26,6 +27,7 @@ test('a worker that stops finishes what is under way and leaves to others what h
   await migrateQueue(connection);
   await using queue = await startDeliveryQueue(connection, { onError: () => {} });
   await using feed = createInProcessFeed();
+  await using rateLimit = createInProcessRateLimit();
   const gate = createGate();
   await using receiver = await startReceiver(async () => {
     await gate.opened;
@@ -38,6 +40,7 @@ test('a worker that stops finishes what is under way and leaves to others what h
       database: fixture.db,
       secretBox: fixture.secretBox,
       feed,
+      rateLimit,
       queue,
       queueConnection: connection,
       logger: pino({ enabled: false }),
@@ -48,7 +51,10 @@ test('a worker that stops finishes what is under way and leaves to others what h
         allowedCidrs: ['127.0.0.0/8'],
         requireHttps: false,
         retryScheduleSeconds: [60],
+        maxAttempts: 6,
+        disableAfterMs: 3_600_000,
         inFlightMax: 1,
+        webhookInFlightMax: 512,
         jobConcurrency: 10,
         sweepIntervalMs: 3_600_000,
         sweepGraceMs: 3_600_000,
@@ -56,7 +62,7 @@ test('a worker that stops finishes what is under way and leaves to others what h
       },
     });
   const first = await start();
-  for (const id of ids) await queue.enqueue([id]);
+  for (const id of ids) await queue.enqueue([{ id, webhookId }]);
   await receiver.waitFor(1);
   const stopped = first[Symbol.asyncDispose]();
   gate.open();

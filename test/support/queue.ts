@@ -2,12 +2,31 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as after } from 'node:timers/promises';
 import { createPostgresBackend, Queue, withBackend } from 'bullmq';
 import { idFromUuid } from '../../src/domain/ids.ts';
+import type { DueDelivery } from '../../src/domain/delivery.ts';
 import type { DeliveryId } from '../../src/domain/ids.ts';
-import type { QueueConnection } from '../../src/queue.ts';
+import type { DeliveryConsumerOptions, QueueConnection } from '../../src/queue.ts';
 
 /** Ids of deliveries that need not exist. */
 export function newDeliveryIds(count: number): DeliveryId[] {
   return Array.from({ length: count }, () => idFromUuid('delivery', randomUUID()));
+}
+
+const webhookId = idFromUuid('webhook', randomUUID());
+
+/** Hints for the deliveries, all of one webhook. */
+export function due(ids: readonly DeliveryId[]): DueDelivery[] {
+  return ids.map((id) => ({ id, webhookId }));
+}
+
+/** A consumer's handler that looks at ids only. */
+export function takingIds(
+  handle: (ids: DeliveryId[], signal: AbortSignal) => Promise<void>,
+): DeliveryConsumerOptions['handle'] {
+  return async (deliveries, _urgency, signal) =>
+    await handle(
+      deliveries.map(({ id }) => id),
+      signal,
+    );
 }
 
 /** A promise that the test settles. */

@@ -83,7 +83,8 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
       secretBox,
       feed,
       emitEvent,
-      enqueue: async (ids, delayMs = 0) => void (delayMs === 0 ? enqueued : deferred).push(...ids),
+      enqueue: async (due, { delayMs = 0 } = {}) =>
+        void (delayMs === 0 ? enqueued : deferred).push(...due.map(({ id }) => id)),
       settings,
       onWarning: (message) => void warnings.push(message),
     };

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import type { DeliveryStatus } from '../../src/domain/delivery.ts';
+import type { DeliveryStatus, DueDelivery } from '../../src/domain/delivery.ts';
 import { type DeliveryId, idFromUuid, type ProjectId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
 import { type Database, openDatabase } from '../../src/store/database.ts';
+import { type ClaimDelivery, createClaimer } from '../../src/store/claim-deliveries.ts';
 import { newUuid } from '../../src/store/new-id.ts';
 import { createProject } from '../../src/store/projects.ts';
 import { createSecretBox, type SecretBox } from '../../src/store/secret-box.ts';
+import { WebhookCache } from '../../src/store/webhook-settings.ts';
 import { createWebhook, type WebhookInput } from '../../src/store/webhooks.ts';
 import { createTestDatabase } from './postgres.ts';
 
@@ -95,6 +97,19 @@ export async function addDelivery(
   const [id] = await addDeliveries(fixture, webhookId, 1, columns);
   if (id === undefined) throw new Error('no delivery was stored');
   return id;
+}
+
+/** The ids in hints, in their order. */
+export function idsOf(due: readonly DueDelivery[]): DeliveryId[] {
+  return due.map(({ id }) => id);
+}
+
+/** The claim of one worker. */
+export function createTestClaimer(
+  { db, secretBox }: StoreFixture,
+  { retryScheduleSeconds, claimLeaseMs }: { retryScheduleSeconds: readonly number[]; claimLeaseMs: number },
+): ClaimDelivery {
+  return createClaimer(db, new WebhookCache(db, secretBox, { retryScheduleSeconds }), claimLeaseMs);
 }
 
 /** The delivery's row as it is. */

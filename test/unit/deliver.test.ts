@@ -55,7 +55,7 @@ function ports(calls: string[], changes: Partial<DeliverDeps> = {}): DeliverDeps
         finishedAt: null,
         failureReason: null,
       };
-      const recorded = { attemptId: newId('attempt'), decided: true, delivery };
+      const recorded = { attemptId: newId('attempt'), decided: true, delivery, exhausted: null };
       return { dispatch: claimed, result, decision, recorded };
     },
     announce: async () => void calls.push('announce'),

@@ -117,7 +117,7 @@ describe('a delivery’s life', () => {
           decide({ ...dispatch, maxAttempts, attemptNumber: index + 1 }, result, chance),
         );
         expect(decisions.slice(0, -1).every((decision) => decision.kind === 'retry')).toBe(true);
-        expect(decisions.at(-1)).toEqual({ kind: 'failed', reason: 'EXHAUSTED', disableWebhook: false });
+        expect(decisions.at(-1)).toEqual({ kind: 'failed', reason: 'EXHAUSTED', disableWebhook: null });
       }),
     );
   });
@@ -135,7 +135,7 @@ test.each([301, 302, 304, 400, 401, 404, 408, 429, 500, 502, 503])('a %i answer 
 });
 
 test('a 410 answer ends the delivery at once and disables the webhook', () => {
-  expect(decide(dispatch, answered(410), 0.5)).toEqual({ kind: 'failed', reason: 'GONE', disableWebhook: true });
+  expect(decide(dispatch, answered(410), 0.5)).toEqual({ kind: 'failed', reason: 'GONE', disableWebhook: 'GONE' });
 });
 
 test('webhook-delivery: disable ends the delivery and disables the webhook, whatever the status', () => {
@@ -143,7 +143,7 @@ test('webhook-delivery: disable ends the delivery and disables the webhook, what
     expect(decide(dispatch, answered(status, { receiverControl: 'disable' }), 0.5)).toEqual({
       kind: 'failed',
       reason: 'DISABLED_BY_RECEIVER',
-      disableWebhook: true,
+      disableWebhook: 'DISABLED_BY_RECEIVER',
     });
   }
 });
@@ -152,7 +152,7 @@ test('webhook-delivery: abort-message ends this delivery only', () => {
   expect(decide(dispatch, answered(500, { receiverControl: 'abort-message' }), 0.5)).toEqual({
     kind: 'failed',
     reason: 'ABORTED_BY_RECEIVER',
-    disableWebhook: false,
+    disableWebhook: null,
   });
 });
 
@@ -173,5 +173,5 @@ test('a resend starts the schedule anew', () => {
 test('each decision gives its delivery a status', () => {
   expect(statusAfter({ kind: 'delivered' })).toBe('DELIVERED');
   expect(statusAfter({ kind: 'retry', delayMs: 0 })).toBe('RETRYING');
-  expect(statusAfter({ kind: 'failed', reason: 'GONE', disableWebhook: true })).toBe('FAILED');
+  expect(statusAfter({ kind: 'failed', reason: 'GONE', disableWebhook: 'GONE' })).toBe('FAILED');
 });

@@ -1,35 +1,60 @@
-import { describe, expect, test } from 'vitest';
-import { createInFlightLimit } from '../../worker/in-flight-limit.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { InFlightLimit } from '../../worker/in-flight-limit.ts';
+
+async function settled(promise: unknown): Promise<boolean> {
+  const open = Symbol('open');
+  return (await Promise.race([promise, Promise.resolve(open)])) !== open;
+}
 
 describe('the in-flight limit', () => {
-  test('work waits while the limit is reached, and starts in the order in which it came', async () => {
-    const limit = createInFlightLimit(2);
-    const gates = Array.from({ length: 4 }, () => Promise.withResolvers<null>());
-    const started: number[] = [];
-    const runs = gates.map(async (gate, index) => {
-      await limit.run(async () => {
-        started.push(index);
-        await gate.promise;
-      });
-    });
-    await Promise.resolve();
-    expect(started).toEqual([0, 1]);
-    gates[1]?.resolve(null);
-    await runs[1];
-    expect(started).toEqual([0, 1, 2]);
-    for (const gate of gates) gate.resolve(null);
-    await Promise.all(runs);
-    expect(started).toEqual([0, 1, 2, 3]);
-    expect(limit.count()).toBe(0);
+  test('who asks for a place while all are taken waits, and is served in turn', async () => {
+    using limit = new InFlightLimit(2);
+    const [first, second] = [await limit.enter(), await limit.enter()];
+    const [third, fourth] = [limit.enter(), limit.enter()];
+    expect([await settled(third), await settled(fourth)]).toEqual([false, false]);
+    second?.leave();
+    expect([await settled(third), await settled(fourth)]).toEqual([true, false]);
+    first?.leave();
+    expect(await settled(fourth)).toBe(true);
+    expect(limit.count).toBe(2);
   });
 
-  test('work that throws gives its room back', async () => {
-    const limit = createInFlightLimit(1);
-    await expect(
-      limit.run(async () => {
-        throw new Error('broken');
-      }),
-    ).rejects.toThrow('broken');
-    expect(limit.count()).toBe(0);
+  test('what takes over from another gets its place at once, however full it is', async () => {
+    using limit = new InFlightLimit(1);
+    limit.take();
+    limit.take();
+    expect(limit.count).toBe(2);
+    expect(await settled(limit.enter())).toBe(false);
+  });
+
+  test('what is under way for more than a second makes room for others, up to four times the limit', async () => {
+    vi.useFakeTimers();
+    try {
+      using limit = new InFlightLimit(2);
+      const entered = Array.from({ length: 12 }, () => Promise.resolve(limit.enter()));
+      const counts: number[] = [limit.count];
+      for (let second = 0; second < 6; second += 1) {
+        await vi.advanceTimersByTimeAsync(1_300);
+        counts.push(limit.count);
+      }
+      expect(counts).toEqual([2, 4, 6, 8, 8, 8, 8]);
+      for (const place of await Promise.all(entered.slice(0, 8))) place?.leave();
+      expect(limit.count).toBe(2);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('closing it gives nobody a place any more, and it is idle when the last one has left', async () => {
+    const limit = new InFlightLimit(1);
+    const place = limit.take();
+    const waiting = limit.enter();
+    limit[Symbol.dispose]();
+    expect(await waiting).toBeNull();
+    expect(await limit.enter()).toBeNull();
+    const idle = limit.idle();
+    expect(await settled(idle)).toBe(false);
+    place.leave();
+    await idle;
   });
 });

@@ -1,0 +1,251 @@
+import { circuitOpenMs, failingReason } from '../src/domain/receiver-health.ts';
+import { InFlightLimit, type Place } from './in-flight-limit.ts';
+import { Lane, type CircuitStep, type Started } from './lane.ts';
+import type { Dispatch, DueDelivery, SendResult } from '../src/domain/delivery.ts';
+import type { DeliveryId, WebhookId } from '../src/domain/ids.ts';
+import type { Urgency } from '../src/queue.ts';
+import type { RateLimit } from '../src/rate-limit/rate-limit.ts';
+import type { CircuitOpening, WebhookRef } from '../src/store/webhook-health.ts';
+import type { WebhookSettings } from '../src/store/webhook-settings.ts';
+
+/** What admission needs of the world. */
+export interface AdmissionPorts {
+  /** Makes one attempt, from claim to announcement. */
+  attempt: (deliveryId: DeliveryId) => Promise<void>;
+  /** The webhook's settings, at once when they are recent; null when there is no such webhook. */
+  recentSettings: (webhookId: WebhookId) => WebhookSettings | Promise<WebhookSettings | null>;
+  reloadSettings: (webhookId: WebhookId) => Promise<WebhookSettings | null>;
+  /** Parks a due delivery until there is room for it. */
+  park: (deliveryId: DeliveryId) => Promise<void>;
+  /** Takes parked deliveries of the webhook, oldest first. */
+  takeParked: (webhookId: WebhookId, countMax: number) => Promise<readonly DeliveryId[]>;
+  openCircuit: (webhook: WebhookRef, opening: CircuitOpening) => Promise<void>;
+  closeCircuit: (webhook: WebhookRef) => Promise<void>;
+  rateLimit: RateLimit;
+  random: () => number;
+  /** Told of what failed; no delivery is lost by it. */
+  onError: (message: string, error: unknown) => void;
+}
+
+export interface AdmissionSettings {
+  /** Deliveries under way at once. */
+  inFlightMax: number;
+  /** Requests of one webhook under way at once. */
+  webhookInFlightMax: number;
+}
+
+/** Parked deliveries taken at a time at most. */
+const takenMax = 128;
+/** The wait after a rate limit that failed, in milliseconds. */
+const rateErrorWaitMs = 1_000;
+
+/**
+ * Decides when each due delivery is attempted, so that one bad receiver harms nobody: there is room for so many in all, each
+ * webhook has its lane, and what must wait longer than a moment is parked in Postgres, where waiting costs nothing. A
+ * delivery's job is done once it is started, waits in its lane, or is parked: from there on its claim or its row keeps
+ * it, and sweep finds it when this process dies. So no job is held open by the slowest of its deliveries.
+ */
+export class Admission {
+  readonly #ports: AdmissionPorts;
+  readonly #webhookInFlightMax: number;
+  readonly #limit: InFlightLimit;
+  readonly #lanes = new Map<WebhookId, Lane>();
+  readonly #underWay = new Map<DeliveryId, Started>();
+  readonly #writes = new Map<WebhookId, Promise<void>>();
+  #stopping = false;
+
+  constructor(ports: AdmissionPorts, { inFlightMax, webhookInFlightMax }: AdmissionSettings) {
+    this.#ports = ports;
+    this.#webhookInFlightMax = webhookInFlightMax;
+    this.#limit = new InFlightLimit(inFlightMax);
+  }
+
+  /** Places the deliveries of one job. Gives those that it could not place because it is stopping. */
+  async admit(deliveries: readonly DueDelivery[], urgency: Urgency): Promise<DueDelivery[]> {
+    const left: DueDelivery[] = [];
+    const parking: Promise<void>[] = [];
+    if (urgency !== 'urgent') await this.#look(deliveries);
+    for (const due of deliveries) {
+      if (this.#stopping) left.push(due);
+      else if (this.#underWay.has(due.id)) continue; // the hint was doubled
+      else if (urgency === 'urgent') this.#start(this.#laneOf(due.webhookId), due.id, this.#limit.take());
+      else {
+        const entered = this.#limit.enter();
+        const place = entered instanceof Promise ? await entered : entered;
+        if (place === null) left.push(due);
+        else if (this.#place(due, urgency, place) === 'park') parking.push(this.#park(due.id));
+      }
+    }
+    await Promise.all(parking);
+    return left;
+  }
+
+  /** Takes in an attempt's result as soon as its request is over: what it says of the receiver, and that there is room. */
+  answered(dispatch: Dispatch, result: SendResult): void {
+    const started = this.#underWay.get(dispatch.deliveryId);
+    if (started === undefined) return;
+    const { lane } = started;
+    const step = lane.learn(started, dispatch, result);
+    lane.sent(started);
+    if (step !== null) this.#changeCircuit(lane, dispatch, result, step);
+    this.#pump(lane);
+  }
+
+  /** Starts nothing any more, and gives what was waiting in lanes. */
+  stop(): DueDelivery[] {
+    this.#stopping = true;
+    this.#limit[Symbol.dispose]();
+    return [...this.#lanes.values()].flatMap((lane) => lane.drain().map((id) => ({ id, webhookId: lane.webhookId })));
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async idle(): Promise<void> {
+    await this.#limit.idle();
+    await Promise.all(this.#writes.values());
+  }
+
+  /** Deliveries under way. */
+  get inFlightCount(): number {
+    return this.#limit.count;
+  }
+
+  /** Shows the lanes what their webhooks' rows say. */
+  async #look(deliveries: readonly DueDelivery[]): Promise<void> {
+    const loading: Promise<void>[] = [];
+    for (const webhookId of new Set(deliveries.map((due) => due.webhookId))) {
+      const settings = this.#ports.recentSettings(webhookId);
+      if (settings instanceof Promise) loading.push(this.#seeLater(this.#laneOf(webhookId), settings));
+      else this.#laneOf(webhookId).see(settings);
+    }
+    if (loading.length > 0) await Promise.all(loading);
+  }
+
+  /** Settings that cannot be read now are no reason to send nothing: the claim looks at the webhook again. */
+  async #seeLater(lane: Lane, loading: Promise<WebhookSettings | null>): Promise<void> {
+    const settings = await loading.catch(() => null);
+    if (settings !== null) lane.see(settings);
+  }
+
+  #place(due: DueDelivery, urgency: 'normal' | 'released', place: Place): 'start' | 'wait' | 'park' {
+    const lane = this.#laneOf(due.webhookId);
+    const verdict = lane.arrive(due.id, urgency);
+    if (verdict === 'start') this.#start(lane, due.id, place);
+    else place.leave();
+    if (verdict === 'wait') this.#pump(lane);
+    return verdict;
+  }
+
+  #laneOf(webhookId: WebhookId): Lane {
+    const known = this.#lanes.get(webhookId);
+    if (known !== undefined) return known;
+    const lane = new Lane(webhookId, this.#webhookInFlightMax);
+    this.#lanes.set(webhookId, lane);
+    return lane;
+  }
+
+  #start(lane: Lane, id: DeliveryId, place: Place): void {
+    const started = lane.start();
+    this.#underWay.set(id, started);
+    const end = (): void => {
+      lane.sent(started);
+      this.#underWay.delete(id);
+      this.#pump(lane);
+      place.leave();
+    };
+    this.#ports.attempt(id).then(end, (error: unknown) => {
+      this.#ports.onError('delivery', error);
+      end();
+    });
+  }
+
+  /** Lets through what may start, and fetches what that takes: starts under a rate limit, and parked deliveries. */
+  #pump(lane: Lane): void {
+    if (this.#stopping) return;
+    for (let id = lane.next(); id !== null; id = lane.next()) {
+      if (!this.#underWay.has(id)) this.#start(lane, id, this.#limit.take());
+    }
+    void this.#askTokens(lane);
+    void this.#takeParked(lane);
+    if (lane.isForgettable && this.#lanes.get(lane.webhookId) === lane) this.#lanes.delete(lane.webhookId);
+  }
+
+  async #askTokens(lane: Lane): Promise<void> {
+    const wanted = lane.tokensWanted();
+    if (wanted === null || lane.isAskingTokens) return;
+    lane.isAskingTokens = true;
+    try {
+      const { granted, waitMs } = await this.#ports.rateLimit.take(lane.webhookId, wanted.perSecond, wanted.count);
+      lane.grant(granted);
+      if (granted === 0) await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
+    } catch (error) {
+      this.#ports.onError('rate limit', error);
+      await new Promise((resolve) => setTimeout(resolve, rateErrorWaitMs).unref());
+    }
+    lane.isAskingTokens = false;
+    this.#pump(lane);
+  }
+
+  async #takeParked(lane: Lane): Promise<void> {
+    const countMax = Math.min(takenMax, lane.backlogWanted());
+    if (countMax === 0 || lane.isTakingParked) return;
+    lane.isTakingParked = true;
+    try {
+      const ids = await this.#ports.takeParked(lane.webhookId, countMax);
+      lane.hasBacklog = ids.length === countMax;
+      lane.wait(ids);
+    } catch (error) {
+      lane.hasBacklog = false; // sweep will let one through, which tells us again
+      this.#ports.onError('parked deliveries', error);
+    }
+    lane.isTakingParked = false;
+    await this.#seeLater(lane, Promise.resolve(this.#ports.recentSettings(lane.webhookId)));
+    this.#pump(lane);
+  }
+
+  #changeCircuit(lane: Lane, dispatch: Dispatch, result: SendResult, step: CircuitStep): void {
+    const { projectId, webhookId } = dispatch;
+    if (step.kind === 'close') {
+      this.#write(lane, async () => await this.#ports.closeCircuit({ projectId, webhookId }));
+      return;
+    }
+    const { openCount } = step;
+    const openMs = circuitOpenMs(openCount, this.#ports.random());
+    for (const id of lane.open(openCount, openMs)) void this.#park(id);
+    const opening = { reason: failingReason(result), openMs, openCount };
+    this.#write(lane, async () => await this.#ports.openCircuit({ projectId, webhookId }, opening));
+  }
+
+  /** Writes changes of one webhook's circuit one after the other. */
+  #write(lane: Lane, change: () => Promise<void>): void {
+    lane.circuitWrites += 1;
+    const write = async (): Promise<void> => {
+      try {
+        await change();
+      } catch (error) {
+        this.#ports.onError(
+          'a circuit was not written; this worker goes by it, the next attempt writes it again',
+          error,
+        );
+      }
+      const settings = await this.#ports.reloadSettings(lane.webhookId).catch(() => null);
+      lane.circuitWrites -= 1;
+      if (settings !== null) lane.see(settings);
+      if (settings?.circuit === null) lane.hasBacklog = true;
+      this.#pump(lane);
+    };
+    const done = (this.#writes.get(lane.webhookId) ?? Promise.resolve()).then(write);
+    this.#writes.set(lane.webhookId, done);
+    void this.#forget(lane.webhookId, done);
+  }
+
+  async #forget(webhookId: WebhookId, write: Promise<void>): Promise<void> {
+    await write;
+    if (this.#writes.get(webhookId) === write) this.#writes.delete(webhookId);
+  }
+
+  async #park(id: DeliveryId): Promise<void> {
+    await this.#ports
+      .park(id)
+      .catch((error: unknown) => this.#ports.onError('a delivery was not parked; sweep will find it', error));
+  }
+}

@@ -1,0 +1,179 @@
+import {
+  initialCap,
+  nextCap,
+  nextFailureWeight,
+  failureWeightMax,
+  receiverSign,
+} from '../src/domain/receiver-health.ts';
+import type { Dispatch, SendResult } from '../src/domain/delivery.ts';
+import type { DeliveryId, WebhookId } from '../src/domain/ids.ts';
+import type { Urgency } from '../src/queue.ts';
+import type { OpenCircuit, WebhookSettings } from '../src/store/webhook-settings.ts';
+
+/** What an attempt made of its webhook's circuit. */
+export type CircuitStep = { kind: 'open'; openCount: number } | { kind: 'close' };
+
+/** A delivery that has been let through. */
+export interface Started {
+  readonly lane: Lane;
+  readonly startedAtMs: number;
+  /** Whether its request is over, so that it no longer counts against the cap. */
+  isSent: boolean;
+}
+
+/** What a rate-limited webhook may have waiting here, in seconds of its rate. */
+const rateWaitingSeconds = 2;
+
+/**
+ * One webhook as this worker sees it: how many of its requests may be under way, which deliveries wait for room, and
+ * whether its circuit is open. It decides and does nothing; admission carries out. Beyond a few that wait here, deliveries
+ * are parked in Postgres (`backlog`), and taken from there, oldest first, as room comes: once there is a backlog, what is
+ * new goes behind it.
+ */
+export class Lane {
+  readonly webhookId: WebhookId;
+  readonly #capMax: number;
+  readonly #waiting: DeliveryId[] = [];
+  #inFlight = 0;
+  #cap: number;
+  #failureWeight = 0;
+  #circuit: OpenCircuit | null = null;
+  #openedAtMs = 0;
+  #ratePerSecond: number | null = null;
+  #rateTokens = 0;
+  /** Whether more of its deliveries may be parked in Postgres. */
+  hasBacklog = false;
+  /** Changes of the circuit that are being written; until they are, what the database says is older than what we know. */
+  circuitWrites = 0;
+  /** Whether starts were asked of the rate limit, or a wait for them is on. */
+  isAskingTokens = false;
+  /** Whether parked deliveries are being taken. */
+  isTakingParked = false;
+
+  constructor(webhookId: WebhookId, capMax: number) {
+    this.webhookId = webhookId;
+    this.#capMax = capMax;
+    this.#cap = Math.min(initialCap, capMax);
+  }
+
+  /** Whether there is nothing to remember of the webhook. */
+  get isForgettable(): boolean {
+    const isQuiet = this.#inFlight === 0 && this.#waiting.length === 0 && !this.hasBacklog && !this.#isBusy;
+    return (
+      isQuiet && this.#failureWeight === 0 && this.#circuit === null && this.#cap === Math.min(initialCap, this.#capMax)
+    );
+  }
+
+  get #isBusy(): boolean {
+    return this.circuitWrites > 0 || this.isAskingTokens || this.isTakingParked;
+  }
+
+  /** Takes in what the webhook's row says. */
+  see({ rateLimitPerSecond, circuit }: WebhookSettings): void {
+    this.#ratePerSecond = rateLimitPerSecond;
+    if (this.circuitWrites > 0) return;
+    if (circuit !== null && this.#circuit === null) this.#openedAtMs = performance.now();
+    this.#circuit = circuit;
+  }
+
+  /** Says whether a delivery that comes in may start, waits here, or is to be parked. */
+  arrive(id: DeliveryId, urgency: Exclude<Urgency, 'urgent'>): 'start' | 'wait' | 'park' {
+    if (urgency === 'released') this.hasBacklog = true;
+    else if (this.hasBacklog) return 'park';
+    if (this.#waiting.length === 0 && this.#mayStart()) {
+      this.#rateTokens -= this.#ratePerSecond === null ? 0 : 1;
+      return 'start';
+    }
+    if (this.#circuit === null && this.#waiting.length < this.#waitingMax()) {
+      this.#waiting.push(id);
+      return 'wait';
+    }
+    this.hasBacklog = this.#circuit === null;
+    return 'park';
+  }
+
+  /** The next delivery that may start now, or null. */
+  next(): DeliveryId | null {
+    if (this.#waiting.length === 0 || !this.#mayStart()) return null;
+    if (this.#ratePerSecond !== null) this.#rateTokens -= 1;
+    return this.#waiting.shift() ?? null;
+  }
+
+  /** Counts a delivery that starts. */
+  start(): Started {
+    this.#inFlight += 1;
+    return { lane: this, startedAtMs: performance.now(), isSent: false };
+  }
+
+  /** A delivery's request is over, or it never came to one. */
+  sent(started: Started): void {
+    if (started.isSent) return;
+    started.isSent = true;
+    this.#inFlight -= 1;
+  }
+
+  /** Learns from an attempt's result, before it counts as sent; gives what is to be done to the circuit, if anything. */
+  learn(started: Started, dispatch: Dispatch, result: SendResult): CircuitStep | null {
+    const sign = receiverSign(result);
+    this.#cap = nextCap(this.#cap, sign, { inFlight: this.#inFlight, capMax: this.#capMax });
+    const weightBefore = this.#failureWeight;
+    this.#failureWeight = nextFailureWeight(weightBefore, sign, dispatch);
+    if (sign === 'succeeded') return this.#circuit === null ? null : this.#close();
+    if (this.#failureWeight === weightBefore) return null;
+    if (this.#circuit === null) return this.#failureWeight >= failureWeightMax ? { kind: 'open', openCount: 1 } : null;
+    // What was under way when the circuit opened says nothing new.
+    return started.startedAtMs > this.#openedAtMs ? { kind: 'open', openCount: this.#circuit.openCount + 1 } : null;
+  }
+
+  /** Opens the circuit and gives what was waiting, to be parked. */
+  open(openCount: number, openMs: number): DeliveryId[] {
+    this.#openedAtMs = performance.now();
+    this.#circuit = { openUntilMs: this.#openedAtMs + openMs, openCount };
+    this.hasBacklog = false;
+    return this.drain();
+  }
+
+  /** Empties what was waiting, and gives it. */
+  drain(): DeliveryId[] {
+    return this.#waiting.splice(0);
+  }
+
+  /** Puts deliveries behind those that wait, which were taken from the backlog for that. */
+  wait(ids: readonly DeliveryId[]): void {
+    this.#waiting.push(...ids);
+  }
+
+  /** How many parked deliveries there is room for, 0 while there is none. */
+  backlogWanted(): number {
+    if (!this.hasBacklog || this.#circuit !== null || this.#waiting.length * 2 > this.#waitingMax()) return 0;
+    return this.#waitingMax() - this.#waiting.length;
+  }
+
+  /** The rate and how many starts to ask for; null when none is needed. */
+  tokensWanted(): { perSecond: number; count: number } | null {
+    if (this.#ratePerSecond === null || this.#rateTokens > 0 || this.#waiting.length === 0) return null;
+    if (this.#circuit !== null || this.#inFlight >= this.#cap) return null;
+    return { perSecond: this.#ratePerSecond, count: Math.min(this.#waiting.length, this.#cap - this.#inFlight) };
+  }
+
+  grant(count: number): void {
+    this.#rateTokens += count;
+  }
+
+  #close(): CircuitStep {
+    this.#circuit = null;
+    return { kind: 'close' };
+  }
+
+  #mayStart(): boolean {
+    if (this.#circuit !== null) return this.#inFlight === 0 && performance.now() >= this.#circuit.openUntilMs;
+    return this.#inFlight < this.#cap && (this.#ratePerSecond === null || this.#rateTokens > 0);
+  }
+
+  #waitingMax(): number {
+    const byCap = Math.max(initialCap, this.#cap * 2);
+    return this.#ratePerSecond === null
+      ? byCap
+      : Math.max(1, Math.min(byCap, this.#ratePerSecond * rateWaitingSeconds));
+  }
+}
