@@ -48,6 +48,11 @@ export interface SchemaContext {
   emitEvent: EmitEvent;
   /** Hints the workers that deliveries are due. Never rejects: a queue that is down is logged, and sweep finds them. */
   enqueue: (deliveries: readonly DueDelivery[], options?: HintOptions) => Promise<void>;
+  /**
+   * Says why a host, as `hostOf` gives it, may not be sent to, in the words that a delivery would fail with; null when
+   * nothing speaks against it or its addresses are not known soon. Never takes long: the worker checks again.
+   */
+  checkHost: (host: string) => Promise<string | null>;
   settings: SchemaSettings;
   /** Told of failures that the caller need not know of: what they would have done happens later by itself, or is lost. */
   onWarning: (message: string, error: unknown) => void;

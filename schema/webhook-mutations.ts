@@ -1,14 +1,15 @@
 import { z } from 'zod';
 import { findId, idFromUuid, type WebhookId } from '../src/domain/ids.ts';
-import { maskedWebhookHeaders } from '../src/store/webhook-headers.ts';
+import { maskedWebhookHeaders, type WebhookHeader } from '../src/store/webhook-headers.ts';
 import { rotateWebhookSecret } from '../src/store/webhook-secrets.ts';
 import { createWebhook, updateWebhook } from '../src/store/webhooks.ts';
 import { builder } from './builder.ts';
 import { callerOf, projectUuidOf } from './caller.ts';
+import { checkWebhook } from './check-webhook.ts';
 import type { SchemaContext } from './context.ts';
 import { checkInput, notFoundError, rule, type UserErrorShape } from './user-error.ts';
 import { findUuid } from './uuid.ts';
-import { SignatureStyle, type WebhookRow } from './webhook.ts';
+import { SignatureStyle } from './webhook.ts';
 import { newWebhookInput, webhookChanges } from './webhook-input.ts';
 import { webhookPayload, webhookSecretPayload } from './webhook-payload.ts';
 
@@ -107,7 +108,7 @@ builder.mutationFields((t) => ({
     args: { input: t.arg({ type: CreateWebhookInput, required: true, description: 'The webhook to make.' }) },
     resolve: async (_root, { input }, context) => {
       const { database, secretBox, settings } = context;
-      const checked = checkInput(newWebhookInput(settings), withoutNulls(input));
+      const checked = await checkWebhook(context, newWebhookInput(settings), withoutNulls(input));
       if (checked.kind === 'refused') return { webhook: null, secret: null, userErrors: checked.userErrors };
       const created = await createWebhook(database, secretBox, callerOf(context).projectId, checked.input);
       return { ...created, userErrors: [] };
@@ -122,7 +123,7 @@ builder.mutationFields((t) => ({
       const found = await findWebhook(context, id);
       if (found === null) return refused([notFoundError('webhook', id)]);
       const { database, secretBox, settings } = context;
-      const checked = checkInput(webhookChanges(settings, maskedWebhookHeaders(secretBox, found.row)), changes);
+      const checked = await checkWebhook(context, webhookChanges(settings, found.maskedHeaders), changes);
       if (checked.kind === 'refused') return refused(checked.userErrors);
       const update = { webhookId: found.webhookId, changes: checked.input };
       const webhook = await updateWebhook(database, secretBox, callerOf(context).projectId, update);
@@ -162,12 +163,12 @@ function refused(userErrors: UserErrorShape[]): { webhook: null; userErrors: Use
 async function findWebhook(
   context: SchemaContext,
   id: string,
-): Promise<{ webhookId: WebhookId; row: Pick<WebhookRow, 'headers'> } | null> {
+): Promise<{ webhookId: WebhookId; maskedHeaders: readonly WebhookHeader[] } | null> {
   const uuid = findUuid('webhook', id);
   if (uuid === null) return null;
   const row = await context.database.prisma.webhook.findFirst({
     select: { headers: true },
     where: { id: uuid, projectId: projectUuidOf(context), deletedAt: null },
   });
-  return row && { webhookId: idFromUuid('webhook', uuid), row };
+  return row && { webhookId: idFromUuid('webhook', uuid), maskedHeaders: maskedWebhookHeaders(context.secretBox, row) };
 }

@@ -1,5 +1,8 @@
+import { createAddressResolver } from '../worker/egress-addresses.ts';
+import { createHostCheck } from '../worker/egress-host-check.ts';
 import { startWorker } from '../worker/worker.ts';
 import { schema } from '../schema/index.ts';
+import { parseCidrs } from './domain/address-policy.ts';
 import { startGateway } from './gateway/gateway.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startDeliveryQueue } from './queue.ts';
@@ -130,6 +133,7 @@ function contextFactory(parts: Parts): (caller: SchemaContext['caller'], request
         logger.warn({ err: error }, 'deliveries were not enqueued; sweep will find them');
       });
     },
+    checkHost: createHostCheck(createAddressResolver(parseCidrs(config.allowedCidrs))),
     onWarning: (message: string, error: unknown): void => logger.warn({ err: error }, message),
     settings: {
       requireHttps: config.requireHttps,

@@ -1,19 +1,16 @@
 import type { LookupAddress } from 'node:dns';
-import { lookup as systemLookup, Resolver } from 'node:dns/promises';
 import type { Cidr } from '../src/domain/address-policy.ts';
 import { isAddress, isForbiddenAddress } from '../src/domain/address-policy.ts';
 import { blockedMessage, isLocalhost } from '../src/domain/webhook-url.ts';
-import { EgressError } from './egress-error.ts';
-
-/** Gives every address of a host name; rejects when there is none. */
-export type Lookup = (host: string) => Promise<readonly LookupAddress[]>;
+import { codeOf, EgressError } from './egress-error.ts';
+import { createLookup, type Lookup } from './egress-lookup.ts';
 
 /**
  * Gives the addresses of a host (a name, or an address itself), none of them forbidden. Rejects with an EgressError:
  * `DNS` when the name has no address, `BLOCKED_ADDRESS` when any of its addresses is forbidden, since whoever mixes
  * public and private answers is counting on the one that is picked. Calls for the same name share one lookup at a time.
  */
-export function createAddressResolver(allowed: readonly Cidr[], lookup: Lookup = lookupHost): Lookup {
+export function createAddressResolver(allowed: readonly Cidr[], lookup: Lookup = createLookup()): Lookup {
   const running = new Map<string, Promise<readonly LookupAddress[]>>();
 
   async function resolveName(host: string): Promise<readonly LookupAddress[]> {
@@ -64,27 +61,8 @@ function checked(
   return addresses;
 }
 
-const resolver = new Resolver({ timeout: 1000, tries: 2 });
-
-/**
- * Asks the name servers, and the system's resolver only for names that they do not know (those of the hosts file).
- * getaddrinfo alone would do, but it holds one of the process's four pool threads until the name servers answer: four
- * customers' dead names would stop every lookup.
- */
-async function lookupHost(host: string): Promise<readonly LookupAddress[]> {
-  const answers = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)]);
-  const addresses = answers.flatMap((answer, index) =>
-    answer.status === 'fulfilled' ? answer.value.map((address) => ({ address, family: index === 0 ? 4 : 6 })) : [],
-  );
-  if (addresses.length > 0) return addresses;
-  const failures = answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason] : []));
-  const slow = failures.find((failure) => reasonOf(failure) === 'ETIMEOUT');
-  if (slow !== undefined) throw slow;
-  return await systemLookup(host, { all: true });
-}
-
 /** The resolver's own word for a failure, `ENOTFOUND` and the like, which holds no name or address. */
 function reasonOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : null;
-  return typeof code === 'string' ? code : 'no answer';
+  const code = codeOf(error);
+  return code === '' ? 'no answer' : code;
 }

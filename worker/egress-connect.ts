@@ -5,8 +5,8 @@ import type { buildConnector } from 'undici';
 import type { Cidr } from '../src/domain/address-policy.ts';
 import { isAddress, isForbiddenAddress } from '../src/domain/address-policy.ts';
 import { blockedMessage } from '../src/domain/webhook-url.ts';
-import type { Lookup } from './egress-addresses.ts';
 import { connectFailure, EgressError } from './egress-error.ts';
+import type { Lookup } from './egress-lookup.ts';
 
 /** How long the phases of making a connection took, in milliseconds; null for those that did not happen or end. */
 export interface ConnectTimings {

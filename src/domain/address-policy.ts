@@ -12,8 +12,8 @@ export interface Cidr {
 }
 
 /**
- * Whether nothing may be sent to the address: anything that is not a globally reachable unicast address, unless an
- * allowed range holds it. IPv4-mapped, NAT64 and 6to4 forms are judged by the IPv4 address inside them. A text that is
+ * Whether nothing may be sent to the address: anything that is not a globally reachable unicast address, and what
+ * clouds reserve for themselves, unless an allowed range holds it. IPv4-mapped, NAT64 and 6to4 forms are judged by the IPv4 address inside them. A text that is
  * not a canonical address is forbidden, which includes addresses with a zone (`fe80::1%eth0`).
  * Source: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890), RFC 4291, RFC 6052, RFC 3056.
  */
@@ -120,12 +120,16 @@ function parseGroups(text: string, endsAddress: boolean): bigint[] | null {
   return groups;
 }
 
-/** The registry's IPv4 blocks, and multicast. 192.0.0.0/24 is closed whole: its two global anycast services take no webhooks. */
+/**
+ * The registry's IPv4 blocks, multicast, and the one address outside of both that clouds answer on inside a machine.
+ * 192.0.0.0/24 is closed whole: its two global anycast services take no webhooks.
+ */
 const forbiddenV4 = parseCidrs([
   '0.0.0.0/8', // this network
   '10.0.0.0/8', // private use
   '100.64.0.0/10', // shared address space of carriers
   '127.0.0.0/8', // loopback
+  '168.63.129.16/32', // Azure's own services, as each of its machines sees them
   '169.254.0.0/16', // link local, with the clouds' metadata services
   '172.16.0.0/12', // private use
   '192.0.0.0/24', // IETF protocol assignments

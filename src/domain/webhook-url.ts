@@ -36,7 +36,9 @@ export function checkWebhookUrl(text: string, policy: WebhookUrlPolicy): Webhook
   const url = absoluteHttpUrl(text);
   if (url === null) return refuse('INVALID_URL', 'The URL must be absolute and start with https:// or http://.');
   if (url.href.length > webhookUrlLengthMax) return tooLong;
-  return problemOfShape(url, text) ?? problemOfTarget(url, policy) ?? { kind: 'ok', url: url.href };
+  return (
+    problemOfShape(url, text) ?? problemOfTarget(url, policy) ?? problemOfName(url) ?? { kind: 'ok', url: url.href }
+  );
 }
 
 /** The host of a URL as resolvers and sockets take it: no brackets around IPv6, no trailing dot. */
@@ -68,6 +70,12 @@ function problemOfTarget(url: URL, policy: WebhookUrlPolicy): WebhookUrlCheck | 
   }
   const host = hostOf(url);
   return isForbiddenHost(host, policy.allowedCidrs ?? []) ? refuse('BLOCKED_ADDRESS', blockedMessage(host)) : null;
+}
+
+/** A name with an empty label is none; resolvers may still take `0x7f.1..` for the address that is left without the dots. */
+function problemOfName(url: URL): WebhookUrlCheck | null {
+  if (!/^\.|\.\./.test(url.hostname)) return null;
+  return refuse('INVALID_URL', `The host ${url.hostname} is not a name: it has a dot too many.`);
 }
 
 function isForbiddenHost(host: string, allowed: readonly Cidr[]): boolean {

@@ -4,6 +4,7 @@ import type { FeedEntry, FeedSubscription } from '../../src/feed/feed.ts';
 import { claimLeaseMs } from '../../src/domain/claim-lease.ts';
 import { type DeliveryId, parseId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
 import { findApiKey } from '../../src/store/api-keys.ts';
+import { blockedMessage } from '../../src/domain/webhook-url.ts';
 import { newId } from '../../src/store/new-id.ts';
 import { type Answer, openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
 import { addDeliveries, addWebhook } from '../support/store-fixture.ts';
@@ -186,6 +187,35 @@ describe('createWebhook', () => {
     expect(webhook).toMatchObject({ eventTypes: ['*'], headers: [], signatureStyle: 'STANDARD_WEBHOOKS' });
   });
 
+  test.each([[['10.0.0.1']], [['8.8.8.8', '169.254.169.254']], [['2606:4700:4700::1111', '::ffff:127.0.0.1']]])(
+    'refuses a name that resolves to %j in the words of a delivery, and stores nothing',
+    async (addresses) => {
+      fixture.hosts.set('inside.test', addresses);
+      const webhookCount = await fixture.db.prisma.webhook.count();
+      const { data } = await fixture.run(create, { input: { ...good, url: 'https://INSIDE.test.:8443/hook' } });
+      expect(data.createWebhook).toEqual({
+        webhook: null,
+        secret: null,
+        userErrors: [
+          {
+            field: ['input', 'url'],
+            code: 'BLOCKED_ADDRESS',
+            message: `url "https://inside.test.:8443/hook" is refused: ${blockedMessage('inside.test')}`,
+          },
+        ],
+      });
+      expect(await fixture.db.prisma.webhook.count()).toBe(webhookCount);
+    },
+  );
+
+  test('takes a name that resolves to public addresses, and one that does not resolve yet', async () => {
+    fixture.hosts.set('public.test', ['8.8.8.8', '2606:4700:4700::1111']);
+    for (const url of ['https://public.test/', 'https://not-yet.test/']) {
+      const { webhook } = clean(await fixture.run(create, { input: { ...good, url } }), 'createWebhook');
+      expect(webhook.url).toBe(url);
+    }
+  });
+
   test('says everything that is wrong at once', async () => {
     const { data } = await fixture.run(create, { input: { name: '', url: 'nonsense', maxAttempts: 99 } });
     const codes = data.createWebhook.userErrors.map((error: { code: string }) => error.code);
@@ -211,6 +241,19 @@ describe('updateWebhook', () => {
     expect(webhook.headers).toEqual(headers);
     const wrong = await fixture.run(update, { input: { id, headers: [{ name: 'authorization', value: '••••0000' }] } });
     expect(wrong.data.updateWebhook.userErrors).toMatchObject([{ code: 'INVALID_HEADER_VALUE' }]);
+  });
+
+  test('refuses a new URL whose name resolves to a private address, and changes nothing', async () => {
+    fixture.hosts.set('inside.test', ['192.168.0.1']);
+    const id = await addWebhook(fixture, { name: 'Old' });
+    const { data } = await fixture.run(update, { input: { id, name: 'New', url: 'https://inside.test/' } });
+    expect(data.updateWebhook).toMatchObject({
+      webhook: null,
+      userErrors: [{ field: ['input', 'url'], code: 'BLOCKED_ADDRESS' }],
+    });
+    expect(data.updateWebhook.userErrors[0].message).toContain(blockedMessage('inside.test'));
+    const renamed = await fixture.run(update, { input: { id, description: 'Same' } });
+    expect(clean(renamed, 'updateWebhook').webhook).toMatchObject({ name: 'Old', description: 'Same' });
   });
 
   test.each([['name'], ['url'], ['eventTypes'], ['signatureStyle']])('refuses to clear %s', async (field) => {

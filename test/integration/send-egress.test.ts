@@ -4,6 +4,7 @@ import { createServer } from 'node:https';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createConnector } from '../../worker/egress-connect.ts';
 import { createSender, type Sender, type SenderOptions } from '../../worker/send.ts';
+import { addressesOf } from '../support/addresses.ts';
 import { dispatchTo } from '../support/dispatch.ts';
 import { receiverCertificate, receiverKey } from '../support/receiver-certificate.ts';
 import { startRawReceiver, startReceiver } from '../support/receiver.ts';
@@ -24,7 +25,7 @@ function testSender(changes: Partial<SenderOptions> = {}): Sender {
 }
 
 function addresses(...texts: string[]): LookupAddress[] {
-  return texts.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
+  return addressesOf(texts);
 }
 
 /** The URL of a loopback receiver under a name that only the tests' lookup knows. */

@@ -13,6 +13,9 @@ import { createEmitter } from '../../src/store/emit-event.ts';
 import { newId } from '../../src/store/new-id.ts';
 import { createProject } from '../../src/store/projects.ts';
 import { createSecretBox } from '../../src/store/secret-box.ts';
+import { createAddressResolver } from '../../worker/egress-addresses.ts';
+import { createHostCheck } from '../../worker/egress-host-check.ts';
+import { addressesOf } from './addresses.ts';
 import { createTestDatabase } from './postgres.ts';
 import type { StoreFixture } from './store-fixture.ts';
 
@@ -31,6 +34,8 @@ export interface SchemaFixture extends StoreFixture {
   /** Those that were enqueued for later. */
   deferred: DeliveryId[];
   warnings: string[];
+  /** The addresses of the names that there are. */
+  hosts: Map<string, string[]>;
   /** The SQL that Prisma sent since the array was last emptied. */
   statements: string[];
   /** A context for a key of the project with the permissions, all of them unless said. */
@@ -74,6 +79,8 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
   const enqueued: DeliveryId[] = [];
   const deferred: DeliveryId[] = [];
   const warnings: string[] = [];
+  const hosts = new Map<string, string[]>();
+  const checkHost = createHostCheck(createAddressResolver([], async (host) => addressesOf(hosts.get(host) ?? [])));
 
   function contextOf(owner: ProjectId, granted: readonly Permission[] = permissions): SchemaContext {
     return {
@@ -85,6 +92,7 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
       emitEvent,
       enqueue: async (due, { delayMs = 0 } = {}) =>
         void (delayMs === 0 ? enqueued : deferred).push(...due.map(({ id }) => id)),
+      checkHost,
       settings,
       onWarning: (message) => void warnings.push(message),
     };
@@ -100,6 +108,7 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
     enqueued,
     deferred,
     warnings,
+    hosts,
     statements,
     contextOf,
     run: async (document, variables, context = contextOf(projectId)) => {
