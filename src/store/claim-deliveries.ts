@@ -1,4 +1,5 @@
 import { coalesce } from '../coalesce.ts';
+import { parsePrivateKey } from '../domain/asymmetric-key.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { secretBytes } from '../domain/signature.ts';
 import { webhookHeaders } from './webhook-headers.ts';
@@ -125,7 +126,10 @@ function takeFirst(outcomes: Map<DeliveryId, Outcome>, id: DeliveryId): Outcome 
   return outcome ?? { kind: 'dropped' };
 }
 
-type Endpoint = Pick<Dispatch, 'url' | 'headers' | 'signatureStyle' | 'secrets' | 'retryScheduleSeconds'>;
+type Endpoint = Pick<
+  Dispatch,
+  'url' | 'headers' | 'signatureStyle' | 'secrets' | 'asymmetricKeys' | 'retryScheduleSeconds'
+>;
 
 /** A webhook that cannot be read spoils its own deliveries' claims, not those of the batch. */
 type LoadedEndpoint = { kind: 'readable'; endpoint: Endpoint } | { kind: 'unreadable'; error: unknown };
@@ -133,8 +137,13 @@ type LoadedEndpoint = { kind: 'readable'; endpoint: Endpoint } | { kind: 'unread
 const endpointsSql = `
 select w.id, w.url, w.headers, w.signature_style::text, w.retry_schedule,
        array(select s.ciphertext from webhook_secrets s
-             where s.webhook_id = w.id and (s.expires_at is null or s.expires_at > now())
-             order by s.id desc) as secrets
+             where s.webhook_id = w.id and s.algorithm = 'HMAC_SHA256'
+               and (s.expires_at is null or s.expires_at > now())
+             order by s.id desc) as secrets,
+       array(select s.ciphertext from webhook_secrets s
+             where w.sign_asymmetrically and s.webhook_id = w.id and s.algorithm = 'ED25519'
+               and (s.expires_at is null or s.expires_at > now())
+             order by s.id desc) as private_keys
 from webhooks w where w.id = any($1::uuid[])`;
 
 interface EndpointRow {
@@ -144,6 +153,7 @@ interface EndpointRow {
   signature_style: SignatureStyle;
   retry_schedule: number[];
   secrets: string[];
+  private_keys: string[];
 }
 
 /** The webhooks' settings as attempts need them, one row per webhook however many deliveries it has in the batch. */
@@ -170,6 +180,7 @@ function readEndpoint(secretBox: SecretBox, settings: ClaimSettings, row: Endpoi
       headers: webhookHeaders(secretBox, row),
       signatureStyle: row.signature_style,
       secrets: row.secrets.map((ciphertext) => secretBytes(secretBox.decrypt(ciphertext))),
+      asymmetricKeys: row.private_keys.map((ciphertext) => parsePrivateKey(secretBox.decrypt(ciphertext))),
       retryScheduleSeconds: row.retry_schedule.length > 0 ? row.retry_schedule : settings.retryScheduleSeconds,
     };
     return { kind: 'readable', endpoint };

@@ -49,6 +49,7 @@ await createWebhook(database, secretBox, projectId, {
   eventTypes: ['*'],
   headers: [],
   signatureStyle: 'STANDARD_WEBHOOKS',
+  signAsymmetrically: false,
   maxAttempts: null,
   retrySchedule: [],
   rateLimitPerSecond: null,
