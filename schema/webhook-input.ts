@@ -3,14 +3,14 @@ import { parseCidrs } from '../src/domain/address-policy.ts';
 import { isEventTypeFilter } from '../src/domain/event-type.ts';
 import { isHeaderName, isReservedHeaderName } from '../src/domain/header-name.ts';
 import { isRetrySchedule } from '../src/domain/retry-schedule.ts';
-import type { SignatureStyle } from '../src/domain/signature.ts';
+import { isSignatureChoice, type SignatureStyle } from '../src/domain/signature.ts';
 import { checkWebhookUrl } from '../src/domain/webhook-url.ts';
 import type { WebhookHeader } from '../src/store/webhook-headers.ts';
 import type { WebhookChanges, WebhookInput } from '../src/store/webhooks.ts';
 import type { SchemaSettings } from './context.ts';
 import { shown } from './errors.ts';
 import { isDescriptionLength, isNameText, isStorableText, nameRequirement } from './input-text.ts';
-import { rule } from './user-error.ts';
+import { rule, userError, type UserErrorShape } from './user-error.ts';
 
 /** Most headers of a webhook. */
 const headersMax = 20;
@@ -23,16 +23,30 @@ const headerValuePattern = /^(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?$/;
 /** The checks of a new webhook; what is absent gets its default. */
 export function newWebhookInput(settings: SchemaSettings): z.ZodType<WebhookInput> {
   const fields = webhookFields(settings, []);
-  return z.object({
+  const input = z.object({
     ...fields,
     description: fields.description.default(null),
     eventTypes: fields.eventTypes.default(['*']),
     headers: fields.headers.default([]),
     signatureStyle: fields.signatureStyle.default('STANDARD_WEBHOOKS'),
+    signAsymmetrically: fields.signAsymmetrically.default(false),
     maxAttempts: fields.maxAttempts.default(null),
     retrySchedule: fields.retrySchedule.default([]),
     rateLimitPerSecond: fields.rateLimitPerSecond.default(null),
   });
+  const { code, message } = unsignableError('signAsymmetrically');
+  const path = ['signAsymmetrically'];
+  // Also when other fields are wrong: everything is said at once.
+  return input.refine(isSignatureChoice, { params: { code }, message, path, when: () => true });
+}
+
+/** The signatures that a webhook would have cannot be had, by the field that was given. */
+export function unsignableError(field: 'signAsymmetrically' | 'signatureStyle'): UserErrorShape {
+  const message =
+    field === 'signAsymmetrically'
+      ? 'signAsymmetrically must be false while signatureStyle is TIMESTAMPED_HEX, not true.'
+      : 'signatureStyle must be STANDARD_WEBHOOKS while signAsymmetrically is true, not "TIMESTAMPED_HEX".';
+  return userError([field], 'SIGNATURE_STYLE_CONFLICT', message);
 }
 
 /** The checks of a change to a webhook; what is absent stays. `masked` are its headers as people see them. */
@@ -64,6 +78,7 @@ function webhookFields(settings: SchemaSettings, masked: readonly WebhookHeader[
       .transform((filters) => [...new Set(filters)]),
     headers: headersField(masked),
     signatureStyle: rule<SignatureStyle>((style) => style !== null, 'INVALID_SIGNATURE_STYLE', 'a signature style'),
+    signAsymmetrically: rule<boolean>((signs) => signs !== null, 'INVALID_SIGN_ASYMMETRICALLY', 'true or false'),
     maxAttempts: optionalCount('INVALID_MAX_ATTEMPTS', 50),
     retrySchedule: z
       .custom<number[] | null>()

@@ -10,8 +10,8 @@ import type { SchemaContext } from './context.ts';
 import { checkInput, notFoundError, rule, type UserErrorShape } from './user-error.ts';
 import { findUuid } from './uuid.ts';
 import { SignatureStyle } from './webhook.ts';
-import { newWebhookInput, webhookChanges } from './webhook-input.ts';
-import { webhookPayload, webhookSecretPayload } from './webhook-payload.ts';
+import { newWebhookInput, unsignableError, webhookChanges } from './webhook-input.ts';
+import { webhookPayload, type WebhookResult, webhookSecretPayload } from './webhook-payload.ts';
 
 const overlapSecondsMax = 604_800;
 
@@ -42,6 +42,10 @@ const CreateWebhookInput = builder.inputType('CreateWebhookInput', {
       type: SignatureStyle,
       description: 'How requests are signed; STANDARD_WEBHOOKS unless said.',
     }),
+    signAsymmetrically: t.boolean({
+      defaultValue: false,
+      description: 'Whether they are signed with an ed25519 key (`v1a`) as well; only with STANDARD_WEBHOOKS.',
+    }),
     maxAttempts: t.int({ description: 'Attempts in all for each delivery, 1 to 50; null takes the default.' }),
     retrySchedule: t.intList({ description: 'Waits in seconds after each failed attempt; null takes the default.' }),
     rateLimitPerSecond: t.int({ description: 'Most requests per second, 1 to 10,000; null is no limit.' }),
@@ -50,7 +54,7 @@ const CreateWebhookInput = builder.inputType('CreateWebhookInput', {
 
 const UpdateWebhookInput = builder.inputType('UpdateWebhookInput', {
   description:
-    'What to change of a webhook. What is absent stays as it is; name, url, eventTypes and signatureStyle cannot be null.',
+    'What to change of a webhook. What is absent stays as it is; name, url, eventTypes, signatureStyle and signAsymmetrically cannot be null.',
   fields: (t) => ({
     id: t.id({ required: true, description: 'The webhook, `wh_…`.' }),
     name: t.string({ description: 'What people call it, 1 to 100 characters.' }),
@@ -63,6 +67,9 @@ const UpdateWebhookInput = builder.inputType('UpdateWebhookInput', {
         'All headers that its requests carry; a masked value as it was shown keeps what is behind it. Null removes all.',
     }),
     signatureStyle: t.field({ type: SignatureStyle, description: 'How requests are signed.' }),
+    signAsymmetrically: t.boolean({
+      description: 'Whether they are signed with an ed25519 key (`v1a`) as well; only with STANDARD_WEBHOOKS.',
+    }),
     maxAttempts: t.int({ description: 'Attempts in all for each delivery, 1 to 50; null takes the default.' }),
     retrySchedule: t.intList({ description: 'Waits in seconds after each failed attempt; null takes the default.' }),
     rateLimitPerSecond: t.int({ description: 'Most requests per second, 1 to 10,000; null is no limit.' }),
@@ -119,21 +126,13 @@ builder.mutationFields((t) => ({
     needs: 'MANAGE_WEBHOOKS',
     description: 'Changes a webhook; deliveries under way still see it as it was.',
     args: { input: t.arg({ type: UpdateWebhookInput, required: true, description: 'What to change.' }) },
-    resolve: async (_root, { input: { id, ...changes } }, context) => {
-      const found = await findWebhook(context, id);
-      if (found === null) return refused([notFoundError('webhook', id)]);
-      const { database, secretBox, settings } = context;
-      const checked = await checkWebhook(context, webhookChanges(settings, found.maskedHeaders), changes);
-      if (checked.kind === 'refused') return refused(checked.userErrors);
-      const update = { webhookId: found.webhookId, changes: checked.input };
-      const webhook = await updateWebhook(database, secretBox, callerOf(context).projectId, update);
-      return webhook === null ? refused([notFoundError('webhook', id)]) : { webhook, userErrors: [] };
-    },
+    resolve: async (_root, { input: { id, ...changes } }, context) => await changeWebhook(context, id, changes),
   }),
   rotateWebhookSecret: t.field({
     type: RotateWebhookSecretPayload,
     needs: 'MANAGE_WEBHOOKS',
-    description: 'Gives a webhook a new signing secret, shown once; the old ones go on signing for a while.',
+    description:
+      'Gives a webhook a new signing secret, shown once, and a new key pair if it has one; the old ones go on signing for a while.',
     args: { input: t.arg({ type: RotateWebhookSecretInput, required: true, description: 'Which webhook.' }) },
     resolve: async (_root, { input: { id, ...input } }, context) => {
       const webhookId = findId('webhook', id);
@@ -151,12 +150,31 @@ builder.mutationFields((t) => ({
   }),
 }));
 
+async function changeWebhook(
+  context: SchemaContext,
+  id: string,
+  changes: { signAsymmetrically?: boolean | null | undefined },
+): Promise<WebhookResult> {
+  const found = await findWebhook(context, id);
+  if (found === null) return refused([notFoundError('webhook', id)]);
+  const { database, secretBox, settings } = context;
+  const checked = await checkWebhook(context, webhookChanges(settings, found.maskedHeaders), changes);
+  if (checked.kind === 'refused') return refused(checked.userErrors);
+  const update = { webhookId: found.webhookId, changes: checked.input };
+  const updated = await updateWebhook(database, secretBox, callerOf(context).projectId, update);
+  if (updated.kind === 'missing') return refused([notFoundError('webhook', id)]);
+  if (updated.kind === 'unsignable') {
+    return refused([unsignableError(changes.signAsymmetrically ? 'signAsymmetrically' : 'signatureStyle')]);
+  }
+  return { webhook: updated.webhook, userErrors: [] };
+}
+
 /** For a new webhook null means absent: the default. */
 function withoutNulls(input: object): object {
   return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== null));
 }
 
-function refused(userErrors: UserErrorShape[]): { webhook: null; userErrors: UserErrorShape[] } {
+function refused(userErrors: UserErrorShape[]): WebhookResult {
   return { webhook: null, userErrors };
 }
 

@@ -25,6 +25,7 @@ export const webhookColumns = {
   statusChangedAt: true,
   headers: true,
   signatureStyle: true,
+  signAsymmetrically: true,
   maxAttempts: true,
   retrySchedule: true,
   rateLimitPerSecond: true,
@@ -58,12 +59,28 @@ export const SignatureStyle = builder.enumType('SignatureStyle', {
   },
 });
 
+const SecretAlgorithm = builder.enumType('SecretAlgorithm', {
+  description: 'What a secret signs with.',
+  values: {
+    HMAC_SHA256: { description: 'HMAC-SHA256 with a secret that the receiver has too: `v1`.' },
+    ED25519: { description: 'Ed25519 with a private key that nobody sees; receivers have the public key: `v1a`.' },
+  },
+});
+
 const WebhookSecret = builder.prismaObject('WebhookSecret', {
-  select: { id: true, hint: true, createdAt: true, expiresAt: true },
-  description: 'A secret that signs a webhook’s requests; its text is shown once, when it is made.',
+  select: { id: true, algorithm: true, hint: true, createdAt: true, expiresAt: true },
+  description: 'A secret that signs a webhook’s requests; its text is shown once, when it is made, or never (ED25519).',
   fields: (t) => ({
     id: t.id({ description: 'The id, `sec_…`.', resolve: (secret) => idFromUuid('webhookSecret', secret.id) }),
-    hint: t.string({ description: 'The last characters, to recognise it by.', resolve: (secret) => secret.hint }),
+    algorithm: t.field({
+      type: SecretAlgorithm,
+      description: 'What it signs with.',
+      resolve: (secret) => secret.algorithm,
+    }),
+    hint: t.string({
+      description: 'Its last characters, to recognise it by; of an ED25519 key those of its public key.',
+      resolve: (secret) => secret.hint,
+    }),
     createdAt: t.field({ type: 'DateTime', description: 'When it was made.', resolve: (secret) => secret.createdAt }),
     expiresAt: t.field({
       type: 'DateTime',
@@ -140,6 +157,18 @@ builder.prismaObjectFields(Webhook, (t) => ({
     description: 'How its requests are signed.',
     resolve: (webhook) => webhook.signatureStyle,
   }),
+  signAsymmetrically: t.boolean({
+    description: 'Whether its requests are signed with an ed25519 key (`v1a`) as well.',
+    resolve: (webhook) => webhook.signAsymmetrically,
+  }),
+  publicKeys: t.stringList({
+    description:
+      'The public keys, `whpk_…`, that its `v1a` signatures verify with now, newest first; several while a rotation overlaps, none unless it signs asymmetrically.',
+    select: () => ({
+      secrets: { select: { publicKey: true }, where: { ...signsNow(), algorithm: 'ED25519' }, orderBy: newestFirst },
+    }),
+    resolve: ({ secrets }) => secrets.flatMap(({ publicKey }) => publicKey ?? []),
+  }),
   maxAttempts: t.int({
     nullable: true,
     description: 'Attempts in all for each delivery; null takes the deployment’s default.',
@@ -158,12 +187,21 @@ builder.prismaObjectFields(Webhook, (t) => ({
   secrets: t.relation('secrets', {
     type: WebhookSecret,
     description: 'The secrets that sign its requests now, newest first; several while a rotation overlaps.',
-    query: () => ({
-      where: { OR: [{ expiresAt: null }, { expiresAt: { gt: new Date() } }] },
-      orderBy: { id: 'desc' },
-    }),
+    query: () => ({ where: signsNow(), orderBy: newestFirst }),
   }),
 }));
+
+const newestFirst = { id: 'desc' } as const;
+
+/** The secrets that have not expired and are in use: an ed25519 key rests while its webhook does not sign asymmetrically. */
+function signsNow(): Prisma.WebhookSecretWhereInput {
+  return {
+    AND: [
+      { OR: [{ expiresAt: null }, { expiresAt: { gt: new Date() } }] },
+      { OR: [{ algorithm: 'HMAC_SHA256' }, { webhook: { signAsymmetrically: true } }] },
+    ],
+  };
+}
 
 /** Pages of webhooks. */
 export const WebhookConnection = builder.connectionObject(

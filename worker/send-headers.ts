@@ -34,7 +34,7 @@ export function requestHeaders(
     String(dispatch.attemptNumber),
   ];
   const content = { messageId: dispatch.eventId, timestampSeconds, body: dispatch.body };
-  const signatures = signatureHeaders(dispatch.signatureStyle, content, dispatch.secrets, settings.brand);
+  const signatures = signatureHeaders(dispatch.signatureStyle, content, dispatch, settings.brand);
   for (const name in signatures) headers.push(name, signatures[name] ?? '');
   for (const { name, value } of dispatch.headers) {
     if (!isReservedHeaderName(name)) headers.push(name, value);

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import type { DeliveryId, EventId, ProjectId, WebhookId } from './ids.ts';
 import type { SignatureStyle } from './signature.ts';
 import { retryDelayMs } from './retry-schedule.ts';
@@ -56,6 +57,8 @@ export interface Dispatch {
   signatureStyle: SignatureStyle;
   /** Keys of every active secret, newest first. */
   secrets: readonly Uint8Array[];
+  /** Every active ed25519 private key, newest first; empty unless the webhook signs asymmetrically. */
+  asymmetricKeys: readonly KeyObject[];
   /** Number of this attempt over the delivery's whole life, from 1. */
   attemptNumber: number;
   /** Attempts made before this round of the schedule; a resend starts a new round. */

@@ -1,4 +1,5 @@
 import { coalesce } from '../coalesce.ts';
+import { parsePrivateKey } from '../domain/asymmetric-key.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { secretBytes } from '../domain/signature.ts';
 import { webhookHeaders } from './webhook-headers.ts';
@@ -11,7 +12,14 @@ import type { SecretBox } from './secret-box.ts';
 /** Where and how a webhook's requests go. */
 export type Endpoint = Pick<
   Dispatch,
-  'projectId' | 'webhookId' | 'url' | 'headers' | 'signatureStyle' | 'secrets' | 'retryScheduleSeconds'
+  | 'projectId'
+  | 'webhookId'
+  | 'url'
+  | 'headers'
+  | 'signatureStyle'
+  | 'secrets'
+  | 'asymmetricKeys'
+  | 'retryScheduleSeconds'
 >;
 
 /** A webhook whose secrets or headers cannot be decrypted fails its own claims, not those of the batch. */
@@ -150,9 +158,11 @@ select w.id, w.project_id, w.xmin::text as version, w.url, w.headers, w.signatur
        w.rate_limit_per_second, w.circuit_open_count,
        case when w.status = 'FAILING'
          then greatest(0, extract(epoch from w.circuit_open_until - now()) * 1000)::float8 end as circuit_open_ms,
-       active.secrets, active.expires_in_ms
+       active.secrets, active.private_keys, active.expires_in_ms
 from webhooks w cross join lateral (
-  select coalesce(array_agg(s.ciphertext order by s.id desc), '{}') as secrets,
+  select coalesce(array_agg(s.ciphertext order by s.id desc) filter (where s.algorithm = 'HMAC_SHA256'), '{}') as secrets,
+         coalesce(array_agg(s.ciphertext order by s.id desc)
+           filter (where w.sign_asymmetrically and s.algorithm = 'ED25519'), '{}') as private_keys,
          min(extract(epoch from s.expires_at - now()) * 1000)::float8 as expires_in_ms
   from webhook_secrets s where s.webhook_id = w.id and (s.expires_at is null or s.expires_at > now())
 ) active
@@ -170,6 +180,7 @@ interface SettingsRow {
   circuit_open_count: number;
   circuit_open_ms: number | null;
   secrets: string[];
+  private_keys: string[];
   expires_in_ms: number | null;
 }
 
@@ -195,6 +206,7 @@ function readEndpoint(secretBox: SecretBox, defaults: EndpointDefaults, row: Set
       headers: webhookHeaders(secretBox, row),
       signatureStyle: row.signature_style,
       secrets: row.secrets.map((ciphertext) => secretBytes(secretBox.decrypt(ciphertext))),
+      asymmetricKeys: row.private_keys.map((ciphertext) => parsePrivateKey(secretBox.decrypt(ciphertext))),
       retryScheduleSeconds: row.retry_schedule.length > 0 ? row.retry_schedule : defaults.retryScheduleSeconds,
     };
     return { kind: 'readable', endpoint };

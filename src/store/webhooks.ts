@@ -1,11 +1,11 @@
-import type { Webhook } from '../../prisma/generated/client/client.ts';
+import type { Prisma, Webhook } from '../../prisma/generated/client/client.ts';
 import { type DeliveryId, idFromUuid, type ProjectId, uuidOf, type WebhookId } from '../domain/ids.ts';
-import type { SignatureStyle } from '../domain/signature.ts';
+import { isSignatureChoice, type SignatureChoice, type SignatureStyle } from '../domain/signature.ts';
 import type { Database } from './database.ts';
 import { newUuid } from './new-id.ts';
 import type { SecretBox } from './secret-box.ts';
 import { changedWebhookHeaders, encryptedWebhookHeaders, type WebhookHeader } from './webhook-headers.ts';
-import { newWebhookSecret } from './webhook-secrets.ts';
+import { ensureAsymmetricKey, newAsymmetricKey, newWebhookSecret } from './webhook-secrets.ts';
 
 /** What a person says about a webhook; checked before it comes here. */
 export interface WebhookInput {
@@ -17,6 +17,8 @@ export interface WebhookInput {
   /** Values in clear; they are encrypted here. */
   headers: readonly WebhookHeader[];
   signatureStyle: SignatureStyle;
+  /** Only with STANDARD_WEBHOOKS. */
+  signAsymmetrically: boolean;
   /** Null takes the deployment's default. */
   maxAttempts: number | null;
   /** Whole seconds; empty takes the deployment's default. */
@@ -34,13 +36,17 @@ const cancelStepMax = 1_000;
 const cancelStepsMax = 100;
 const beforeAllIds = '00000000-0000-0000-0000-000000000000';
 
-/** Creates a webhook with its first signing secret, which is shown now and never again. */
+/**
+ * Creates a webhook with its first signing secret, which is shown now and never again, and with an ed25519 key pair if it
+ * signs asymmetrically.
+ */
 export async function createWebhook(
   db: Database,
   secretBox: SecretBox,
   projectId: ProjectId,
   input: WebhookInput,
 ): Promise<{ webhook: Webhook; secret: string }> {
+  const asymmetricKeys = input.signAsymmetrically ? [newAsymmetricKey(secretBox)] : [];
   const secret = newWebhookSecret(secretBox);
   const webhook = await db.prisma.webhook.create({
     data: {
@@ -50,37 +56,57 @@ export async function createWebhook(
       eventTypes: [...input.eventTypes],
       retrySchedule: [...input.retrySchedule],
       headers: storedHeaders(encryptedWebhookHeaders(secretBox, input.headers)),
-      secrets: { create: secret.columns },
+      secrets: { create: [...asymmetricKeys, secret.columns] },
     },
   });
   return { webhook, secret: secret.text };
 }
 
-/** Changes a webhook and gives it as it now is, or null when the project has no such webhook. */
+/** What a change came to. `unsignable`: its resulting signatures cannot be had, and nothing was changed. */
+export type WebhookUpdate = { kind: 'updated'; webhook: Webhook } | { kind: 'missing' } | { kind: 'unsignable' };
+
+/**
+ * Changes a webhook and gives it as it now is; `missing` when the project has none such. One that comes to sign
+ * asymmetrically gets an ed25519 key pair unless it has one.
+ */
 export async function updateWebhook(
   db: Database,
   secretBox: SecretBox,
   projectId: ProjectId,
   update: { webhookId: WebhookId; changes: WebhookChanges },
-): Promise<Webhook | null> {
-  const where = { id: uuidOf(update.webhookId), projectId: uuidOf(projectId), deletedAt: null };
+): Promise<WebhookUpdate> {
+  const id = uuidOf(update.webhookId);
   const { headers, eventTypes, retrySchedule, ...columns } = definedOf(update.changes);
   return await db.prisma.$transaction(async (tx) => {
-    // The first update locks the webhook, so that masked headers are read against what is really replaced.
-    const [current] = await tx.webhook.updateManyAndReturn({
-      where,
+    // Locked, so that masked headers and the signatures are read against what is really replaced.
+    const current = await lockWebhook(tx, projectId, id);
+    if (current === null) return { kind: 'missing' };
+    if (!isSignatureChoice({ ...current, ...columns })) return { kind: 'unsignable' };
+    const webhook = await tx.webhook.update({
+      where: { id },
       data: {
         ...columns,
         ...(eventTypes && { eventTypes: [...eventTypes] }),
         ...(retrySchedule && { retrySchedule: [...retrySchedule] }),
+        ...(headers && { headers: storedHeaders(changedWebhookHeaders(secretBox, current, headers)) }),
       },
     });
-    if (current === undefined || headers === undefined) return current ?? null;
-    return await tx.webhook.update({
-      where: { id: current.id },
-      data: { headers: storedHeaders(changedWebhookHeaders(secretBox, current, headers)) },
-    });
+    if (webhook.signAsymmetrically) await ensureAsymmetricKey(tx, secretBox, id);
+    return { kind: 'updated', webhook };
   });
+}
+
+async function lockWebhook(
+  tx: Prisma.TransactionClient,
+  projectId: ProjectId,
+  webhookUuid: string,
+): Promise<(SignatureChoice & { headers: unknown }) | null> {
+  const [row] = await tx.$queryRaw<(SignatureChoice & { headers: unknown })[]>`
+    select headers, signature_style::text as "signatureStyle", sign_asymmetrically as "signAsymmetrically"
+    from webhooks
+    where id = ${webhookUuid}::uuid and project_id = ${uuidOf(projectId)}::uuid and deleted_at is null
+    for no key update`;
+  return row ?? null;
 }
 
 /**

@@ -50,6 +50,7 @@ await createWebhook(database, secretBox, projectId, {
   eventTypes: ['*'],
   headers: [],
   signatureStyle: 'STANDARD_WEBHOOKS',
+  signAsymmetrically: false,
   maxAttempts: null,
   retrySchedule: [],
   rateLimitPerSecond: null,

@@ -35,12 +35,12 @@ function clean({ data, errors }: Answer, field: string) {
 }
 
 const create = `mutation ($input: CreateWebhookInput!) { createWebhook(input: $input) {
-  webhook { id name url eventTypes status headers { name value } signatureStyle maxAttempts retrySchedule rateLimitPerSecond description secrets { hint } }
+  webhook { id name url eventTypes status headers { name value } signatureStyle signAsymmetrically publicKeys maxAttempts retrySchedule rateLimitPerSecond description secrets { hint } }
   secret userErrors { field message code }
 } }`;
 
 const update = `mutation ($input: UpdateWebhookInput!) { updateWebhook(input: $input) {
-  webhook { id name url headers { name value } retrySchedule maxAttempts description } userErrors { field message code }
+  webhook { id name url headers { name value } signAsymmetrically publicKeys retrySchedule maxAttempts description } userErrors { field message code }
 } }`;
 
 describe('createWebhook', () => {
@@ -54,6 +54,8 @@ describe('createWebhook', () => {
       status: 'ACTIVE',
       headers: [],
       signatureStyle: 'STANDARD_WEBHOOKS',
+      signAsymmetrically: false,
+      publicKeys: [],
       maxAttempts: null,
       retrySchedule: null,
     });
@@ -144,6 +146,12 @@ describe('createWebhook', () => {
     [{ maxAttempts: 51 }, ['maxAttempts'], 'INVALID_MAX_ATTEMPTS', 'not 51'],
     [{ retrySchedule: [-1] }, ['retrySchedule'], 'INVALID_RETRY_SCHEDULE', '[-1]'],
     [{ rateLimitPerSecond: 10_001 }, ['rateLimitPerSecond'], 'INVALID_RATE_LIMIT', '10001'],
+    [
+      { signAsymmetrically: true, signatureStyle: 'TIMESTAMPED_HEX' },
+      ['signAsymmetrically'],
+      'SIGNATURE_STYLE_CONFLICT',
+      'not true',
+    ],
   ])('refuses %j, naming the field and its value', async (wrong, path, code, value) => {
     const { data, errors } = await fixture.run(create, { input: { ...good, ...wrong } });
     expect(errors).toEqual([]);
@@ -182,7 +190,14 @@ describe('createWebhook', () => {
   });
 
   test('takes null for absent', async () => {
-    const nulls = { eventTypes: null, headers: null, signatureStyle: null, description: null, retrySchedule: null };
+    const nulls = {
+      eventTypes: null,
+      headers: null,
+      signatureStyle: null,
+      signAsymmetrically: null,
+      description: null,
+      retrySchedule: null,
+    };
     const { webhook } = clean(await fixture.run(create, { input: { ...good, ...nulls } }), 'createWebhook');
     expect(webhook).toMatchObject({ eventTypes: ['*'], headers: [], signatureStyle: 'STANDARD_WEBHOOKS' });
   });
@@ -217,9 +232,11 @@ describe('createWebhook', () => {
   });
 
   test('says everything that is wrong at once', async () => {
-    const { data } = await fixture.run(create, { input: { name: '', url: 'nonsense', maxAttempts: 99 } });
+    const signatures = { signAsymmetrically: true, signatureStyle: 'TIMESTAMPED_HEX' };
+    const input = { name: '', url: 'nonsense', maxAttempts: 99, ...signatures };
+    const { data } = await fixture.run(create, { input });
     const codes = data.createWebhook.userErrors.map((error: { code: string }) => error.code);
-    expect(codes.sort()).toEqual(['INVALID_MAX_ATTEMPTS', 'INVALID_NAME', 'INVALID_URL']);
+    expect(codes.sort()).toEqual(['INVALID_MAX_ATTEMPTS', 'INVALID_NAME', 'INVALID_URL', 'SIGNATURE_STYLE_CONFLICT']);
   });
 });
 
@@ -256,12 +273,99 @@ describe('updateWebhook', () => {
     expect(clean(renamed, 'updateWebhook').webhook).toMatchObject({ name: 'Old', description: 'Same' });
   });
 
-  test.each([['name'], ['url'], ['eventTypes'], ['signatureStyle']])('refuses to clear %s', async (field) => {
-    const id = await addWebhook(fixture);
-    const { data, errors } = await fixture.run(update, { input: { id, [field]: null } });
+  test.each([['name'], ['url'], ['eventTypes'], ['signatureStyle'], ['signAsymmetrically']])(
+    'refuses to clear %s',
+    async (field) => {
+      const id = await addWebhook(fixture);
+      const { data, errors } = await fixture.run(update, { input: { id, [field]: null } });
+      expect(errors).toEqual([]);
+      expect(data.updateWebhook.userErrors).toMatchObject([{ field: ['input', field] }]);
+      expect(data.updateWebhook.userErrors[0].message).toContain('null');
+    },
+  );
+});
+
+describe('signing asymmetrically', () => {
+  const eventTypes = ['signed.*'];
+  const publicKey = expect.stringMatching(/^whpk_[A-Za-z0-9+/]{43}=$/);
+  const show = `query ($id: ID!) { webhook(id: $id) { publicKeys secrets { algorithm hint } } }`;
+  const rotate = `mutation ($input: RotateWebhookSecretInput!) { rotateWebhookSecret(input: $input) {
+    webhook { publicKeys secrets { algorithm hint expiresAt } } secret userErrors { field message code }
+  } }`;
+
+  test('shows the public key and the hints of key and secret, and never the private key', async () => {
+    const input = { name: 'Asymmetric', url: 'https://example.com/hook', eventTypes, signAsymmetrically: true };
+    const { webhook, secret } = clean(await fixture.run(create, { input }), 'createWebhook');
+    expect(webhook).toMatchObject({ signAsymmetrically: true, publicKeys: [publicKey] });
+    const shown = await fixture.run(show, { id: webhook.id });
+    expect(shown.data.webhook).toEqual({
+      publicKeys: webhook.publicKeys,
+      secrets: [
+        { algorithm: 'HMAC_SHA256', hint: secret.slice(-4) },
+        { algorithm: 'ED25519', hint: webhook.publicKeys[0].slice(-4) },
+      ],
+    });
+    expect(JSON.stringify(shown)).not.toContain('whsk_');
+  });
+
+  test('begins and ends with an update, and shows no key while it is off', async () => {
+    const id = await addWebhook(fixture, { eventTypes });
+    const on = clean(await fixture.run(update, { input: { id, signAsymmetrically: true } }), 'updateWebhook').webhook;
+    expect(on).toMatchObject({ signAsymmetrically: true, publicKeys: [publicKey] });
+    const off = clean(await fixture.run(update, { input: { id, signAsymmetrically: false } }), 'updateWebhook').webhook;
+    expect(off).toMatchObject({ signAsymmetrically: false, publicKeys: [] });
+    const { data } = await fixture.run(show, { id });
+    expect(data.webhook.secrets).toMatchObject([{ algorithm: 'HMAC_SHA256' }]);
+  });
+
+  test.each([
+    [{ signatureStyle: 'TIMESTAMPED_HEX' } as const, { signAsymmetrically: true }, 'signAsymmetrically'],
+    [{ signAsymmetrically: true }, { signatureStyle: 'TIMESTAMPED_HEX' }, 'signatureStyle'],
+    [{}, { signAsymmetrically: true, signatureStyle: 'TIMESTAMPED_HEX' }, 'signAsymmetrically'],
+  ])('of a webhook with %j an update to %j is refused, naming %s', async (before, changes, field) => {
+    const id = await addWebhook(fixture, { eventTypes, ...before });
+    const { data, errors } = await fixture.run(update, { input: { id, ...changes } });
     expect(errors).toEqual([]);
-    expect(data.updateWebhook.userErrors).toMatchObject([{ field: ['input', field] }]);
-    expect(data.updateWebhook.userErrors[0].message).toContain('null');
+    expect(data.updateWebhook).toMatchObject({
+      webhook: null,
+      userErrors: [{ field: ['input', field], code: 'SIGNATURE_STYLE_CONFLICT' }],
+    });
+    expect(data.updateWebhook.userErrors[0].message).toContain(field);
+  });
+
+  test('rotates the key with the secret: both public keys are shown during the overlap, newest first', async () => {
+    const id = await addWebhook(fixture, { eventTypes, signAsymmetrically: true });
+    const [old] = (await fixture.run(show, { id })).data.webhook.publicKeys;
+    const overlapping = clean(await fixture.run(rotate, { input: { id } }), 'rotateWebhookSecret');
+    expect(overlapping.webhook.publicKeys).toEqual([publicKey, old]);
+    expect(overlapping.webhook.secrets).toMatchObject([
+      { algorithm: 'HMAC_SHA256', hint: overlapping.secret.slice(-4), expiresAt: null },
+      { algorithm: 'ED25519', expiresAt: null },
+      { algorithm: 'HMAC_SHA256', expiresAt: expect.any(String) },
+      { algorithm: 'ED25519', expiresAt: expect.any(String) },
+    ]);
+    const after = clean(await fixture.run(rotate, { input: { id, overlapSeconds: 0 } }), 'rotateWebhookSecret');
+    expect(after.webhook.publicKeys).toEqual([publicKey]);
+    expect(overlapping.webhook.publicKeys).not.toContain(after.webhook.publicKeys[0]);
+  });
+
+  test('is read for a page of webhooks in as many statements as for one', async () => {
+    const page = `query ($first: Int!) { webhooks(first: $first) { nodes { publicKeys secrets { hint } } } }`;
+    for (let count = 0; count < 3; count += 1) await addWebhook(fixture, { eventTypes, signAsymmetrically: true });
+    const counts: number[] = [];
+    for (const first of [1, 3]) {
+      fixture.statements.length = 0;
+      const { data, errors } = await fixture.run(page, { first });
+      expect(errors).toEqual([]);
+      expect(data.webhooks.nodes).toEqual(
+        Array.from({ length: first }, () => ({
+          publicKeys: [publicKey],
+          secrets: [{}, {}].map(() => expect.anything()),
+        })),
+      );
+      counts.push(fixture.statements.length);
+    }
+    expect(counts[1]).toBe(counts[0]);
   });
 });
 

@@ -1,6 +1,7 @@
-import { createHmac } from 'node:crypto';
+import { createHmac, createPublicKey, verify } from 'node:crypto';
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, test } from 'vitest';
+import { parsePrivateKey, privateKeyText } from '../../src/domain/asymmetric-key.ts';
 import { secretText } from '../../src/domain/signature.ts';
 import { createSender, type Sender, type SenderOptions } from '../../worker/send.ts';
 import { dispatchTo } from '../support/dispatch.ts';
@@ -58,6 +59,22 @@ describe('the request', () => {
     for (const secret of secrets) {
       const verified = new Webhook(secretText(secret)).verify(request?.body ?? '', request?.headers ?? {});
       expect(verified).toEqual(JSON.parse(dispatch.body));
+    }
+  });
+
+  test('carries a v1a signature for each ed25519 key after the v1 ones, in one header', async () => {
+    await using receiver = await startReceiver();
+    await using sender = loopbackSender({ now: () => new Date(1_700_000_000_000) });
+    const asymmetricKeys = [1, 2].map((byte) => parsePrivateKey(privateKeyText(Buffer.alloc(32, byte))));
+    const dispatch = dispatchTo(receiver.url, { asymmetricKeys });
+    await sender.send(dispatch, signal);
+    const { body = '', headers = {} } = receiver.requests[0] ?? {};
+    const entries = (headers['webhook-signature'] ?? '').split(' ').map((entry) => entry.split(','));
+    expect(entries.map(([version]) => version)).toEqual(['v1', 'v1a', 'v1a']);
+    const signed = Buffer.from(`${dispatch.eventId}.1700000000.${body}`);
+    for (const [index, key] of asymmetricKeys.entries()) {
+      const signature = Buffer.from(entries[index + 1]?.[1] ?? '', 'base64');
+      expect(verify(null, signed, createPublicKey(key), signature)).toBe(true);
     }
   });
 

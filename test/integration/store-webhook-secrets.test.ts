@@ -1,10 +1,19 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { uuidOf, type WebhookId } from '../../src/domain/ids.ts';
+import { parsePrivateKey, publicKeyText } from '../../src/domain/asymmetric-key.ts';
 import { secretBytes } from '../../src/domain/signature.ts';
+
 import { newId } from '../../src/store/new-id.ts';
 import { rotateWebhookSecret } from '../../src/store/webhook-secrets.ts';
-import { createWebhook, deleteWebhook } from '../../src/store/webhooks.ts';
-import { addWebhook, openStoreFixture, plainWebhook, type StoreFixture } from '../support/store-fixture.ts';
+import { createWebhook, deleteWebhook, updateWebhook, type WebhookChanges } from '../../src/store/webhooks.ts';
+import {
+  createTestClaimer,
+  addDelivery,
+  addWebhook,
+  openStoreFixture,
+  plainWebhook,
+  type StoreFixture,
+} from '../support/store-fixture.ts';
 
 let fixture: StoreFixture;
 
@@ -27,6 +36,9 @@ async function readSecrets(webhookId: WebhookId) {
     id: row.id,
     createdAt: row.createdAt,
     expiresAt: row.expiresAt,
+    algorithm: row.algorithm,
+    publicKey: row.publicKey,
+    hint: row.hint,
     text: fixture.secretBox.decrypt(row.ciphertext),
   }));
 }
@@ -113,5 +125,129 @@ describe('webhook secrets', () => {
     await deleteWebhook(db, projectId, webhookId);
     expect(await rotate(webhookId, 0)).toBeNull();
     expect(await readSecrets(webhookId)).toEqual(before);
+  });
+});
+
+async function change(webhookId: WebhookId, changes: WebhookChanges): Promise<string> {
+  const { db, secretBox, projectId } = fixture;
+  return (await updateWebhook(db, secretBox, projectId, { webhookId, changes })).kind;
+}
+
+/** The stored ed25519 keys, newest first. */
+async function readKeys(webhookId: WebhookId) {
+  return (await readSecrets(webhookId)).filter(({ algorithm }) => algorithm === 'ED25519');
+}
+
+async function publicKeysOf(webhookId: WebhookId): Promise<(string | null)[]> {
+  return (await readKeys(webhookId)).map(({ publicKey }) => publicKey);
+}
+
+/** What a worker signs the webhook's next request with. */
+async function loadSigningKeys(webhookId: WebhookId) {
+  const claim = createTestClaimer(fixture, { retryScheduleSeconds: [60], claimLeaseMs: 60_000 });
+  const claimed = await claim(await addDelivery(fixture, webhookId));
+  if (claimed.kind !== 'claimed') throw new Error(`the delivery was ${claimed.kind}`);
+  const { secrets, asymmetricKeys } = claimed.dispatch;
+  return { secretCount: secrets.length, publicKeys: asymmetricKeys.map((key) => publicKeyText(key)) };
+}
+
+/** Changes with every change of the webhook's row. */
+async function rowVersion(webhookId: WebhookId): Promise<string> {
+  const { rows } = await fixture.db.pipeline.query<{ xmin: string }>('select xmin from webhooks where id = $1', [
+    uuidOf(webhookId),
+  ]);
+  return rows[0]?.xmin ?? '';
+}
+
+describe('ed25519 keys', () => {
+  test('a webhook that signs asymmetrically is made with one, encrypted, with its public key and a hint of that in clear', async () => {
+    const webhookId = await addWebhook(fixture, { signAsymmetrically: true });
+    const keys = await readKeys(webhookId);
+    const stored = await fixture.db.prisma.webhookSecret.findMany({ where: { webhookId: uuidOf(webhookId) } });
+    expect(keys).toHaveLength(1);
+    for (const { text, publicKey, hint } of keys) {
+      expect(text).toMatch(/^whsk_[A-Za-z0-9+/]{43}=$/);
+      expect(publicKey).toMatch(/^whpk_[A-Za-z0-9+/]{43}=$/);
+      expect(publicKeyText(parsePrivateKey(text))).toBe(publicKey);
+      expect(publicKey?.slice(-4)).toBe(hint);
+      expect(JSON.stringify(stored)).not.toContain(text.slice('whsk_'.length, 24));
+      expect(await loadSigningKeys(webhookId)).toEqual({ secretCount: 1, publicKeys: [publicKey] });
+    }
+  });
+
+  test('a webhook that does not sign asymmetrically has none, rotated or not', async () => {
+    const webhookId = await addWebhook(fixture);
+    await rotate(webhookId, 3_600);
+    expect(await readKeys(webhookId)).toEqual([]);
+    expect(await loadSigningKeys(webhookId)).toEqual({ secretCount: 2, publicKeys: [] });
+  });
+
+  test('one is made when the option is turned on; it rests while it is off, and signs again after', async () => {
+    const webhookId = await addWebhook(fixture);
+    expect(await change(webhookId, { signAsymmetrically: true })).toBe('updated');
+    const keys = await publicKeysOf(webhookId);
+    expect(keys).toHaveLength(1);
+    await change(webhookId, { signAsymmetrically: true, name: 'Renamed' });
+    await change(webhookId, { signAsymmetrically: false });
+    expect(await loadSigningKeys(webhookId)).toEqual({ secretCount: 1, publicKeys: [] });
+    await change(webhookId, { signAsymmetrically: true });
+    expect(await publicKeysOf(webhookId)).toEqual(keys);
+    expect(await loadSigningKeys(webhookId)).toEqual({ secretCount: 1, publicKeys: keys });
+  });
+
+  test('a rotation replaces the key with the same overlap as the secret, and without overlap at once', async () => {
+    const webhookId = await addWebhook(fixture, { signAsymmetrically: true });
+    const [first] = await publicKeysOf(webhookId);
+    await rotate(webhookId, 3_600);
+    const [second, old] = await readKeys(webhookId);
+    expect([second?.expiresAt, old?.publicKey]).toEqual([null, first]);
+    const symmetric = (await readSecrets(webhookId)).filter(({ algorithm }) => algorithm === 'HMAC_SHA256');
+    expect(old?.expiresAt).toEqual(symmetric.at(-1)?.expiresAt);
+    expect(await loadSigningKeys(webhookId)).toEqual({ secretCount: 2, publicKeys: [second?.publicKey, first] });
+    await rotate(webhookId, 0);
+    const [third, ...others] = await publicKeysOf(webhookId);
+    expect(others).toEqual([]);
+    expect([first, second?.publicKey]).not.toContain(third);
+    expect(await loadSigningKeys(webhookId)).toEqual({ secretCount: 1, publicKeys: [third] });
+  });
+
+  test('a key that was rotated away while it rested does not sign for good when the option comes back', async () => {
+    const webhookId = await addWebhook(fixture, { signAsymmetrically: true });
+    const [first] = await publicKeysOf(webhookId);
+    await change(webhookId, { signAsymmetrically: false });
+    await rotate(webhookId, 3_600);
+    await change(webhookId, { signAsymmetrically: true });
+    const [second, old, ...others] = await readKeys(webhookId);
+    expect([second?.expiresAt, old?.publicKey, others]).toEqual([null, first, []]);
+    expect(old?.expiresAt).toBeInstanceOf(Date);
+  });
+
+  test('at most five keys and five secrets sign at once, however they came about', async () => {
+    const webhookId = await addWebhook(fixture, { signAsymmetrically: true });
+    for (let count = 0; count < 6; count += 1) await rotate(webhookId, 86_400);
+    const keys = await publicKeysOf(webhookId);
+    await change(webhookId, { signAsymmetrically: false });
+    await rotate(webhookId, 86_400);
+    await change(webhookId, { signAsymmetrically: true });
+    const { secretCount, publicKeys } = await loadSigningKeys(webhookId);
+    expect(secretCount).toBe(5);
+    expect(publicKeys).toHaveLength(5);
+    expect(publicKeys.slice(1)).toEqual(keys.slice(0, 4));
+  });
+
+  test('whatever changes a webhook’s secrets gives its row a new version', async () => {
+    const webhookId = await addWebhook(fixture);
+    const versions = [await rowVersion(webhookId)];
+    for (const step of [
+      async () => await rotate(webhookId, 60),
+      async () => await change(webhookId, { signAsymmetrically: true }),
+      async () => await rotate(webhookId, 60),
+      async () => await rotate(webhookId, 0),
+      async () => await change(webhookId, { signAsymmetrically: false }),
+    ]) {
+      await step();
+      versions.push(await rowVersion(webhookId));
+    }
+    expect(new Set(versions).size).toBe(versions.length);
   });
 });

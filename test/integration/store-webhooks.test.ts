@@ -20,8 +20,11 @@ beforeAll(async () => {
   return async () => await fixture[Symbol.asyncDispose]();
 });
 
+/** The webhook as it is after the change; null when the project has none such. */
 async function change(webhookId: WebhookId, changes: WebhookChanges) {
-  return await updateWebhook(fixture.db, fixture.secretBox, fixture.projectId, { webhookId, changes });
+  const updated = await updateWebhook(fixture.db, fixture.secretBox, fixture.projectId, { webhookId, changes });
+  if (updated.kind === 'unsignable') throw new Error('the signatures cannot be had');
+  return updated.kind === 'updated' ? updated.webhook : null;
 }
 
 async function readWebhook(webhookId: WebhookId) {
@@ -90,11 +93,46 @@ describe('updateWebhook', () => {
     const { db, secretBox, strangerId, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
     const changes = { name: 'Stolen', headers: [] };
-    expect(await updateWebhook(db, secretBox, strangerId, { webhookId, changes })).toBeNull();
+    expect(await updateWebhook(db, secretBox, strangerId, { webhookId, changes })).toEqual({ kind: 'missing' });
     expect(await change(newId('webhook'), changes)).toBeNull();
     await deleteWebhook(db, projectId, webhookId);
     expect(await change(webhookId, changes)).toBeNull();
     expect((await readWebhook(webhookId)).name).toBe(plainWebhook.name);
+  });
+});
+
+describe('signing asymmetrically', () => {
+  test('is refused with TIMESTAMPED_HEX, whichever of the two is changed, and nothing else of the change is kept', async () => {
+    const { db, secretBox, projectId } = fixture;
+    const hex = await addWebhook(fixture, { signatureStyle: 'TIMESTAMPED_HEX' });
+    const asymmetric = await addWebhook(fixture, { signAsymmetrically: true });
+    for (const [webhookId, changes] of [
+      [hex, { name: 'Renamed', signAsymmetrically: true }],
+      [asymmetric, { name: 'Renamed', signatureStyle: 'TIMESTAMPED_HEX' }],
+    ] as const) {
+      const before = await readWebhook(webhookId);
+      expect(await updateWebhook(db, secretBox, projectId, { webhookId, changes })).toEqual({ kind: 'unsignable' });
+      expect(await readWebhook(webhookId)).toEqual(before);
+    }
+  });
+
+  test('and another style, asked for at the same time, are never both given', async () => {
+    const { db, secretBox, projectId } = fixture;
+    for (let round = 0; round < 10; round += 1) {
+      const webhookId = await addWebhook(fixture);
+      const updates = await Promise.all(
+        [{ signAsymmetrically: true }, { signatureStyle: 'TIMESTAMPED_HEX' } as const].map(
+          async (changes) => await updateWebhook(db, secretBox, projectId, { webhookId, changes }),
+        ),
+      );
+      expect(updates.map(({ kind }) => kind).toSorted()).toEqual(['unsignable', 'updated']);
+    }
+  });
+
+  test('can be exchanged for another style in one change', async () => {
+    const webhookId = await addWebhook(fixture, { signAsymmetrically: true });
+    const changed = await change(webhookId, { signAsymmetrically: false, signatureStyle: 'TIMESTAMPED_HEX' });
+    expect(changed).toMatchObject({ signAsymmetrically: false, signatureStyle: 'TIMESTAMPED_HEX' });
   });
 });
 

@@ -16,6 +16,7 @@ export function dispatchTo(url: string, changes: Partial<Dispatch> = {}): Dispat
     headers: [],
     signatureStyle: 'STANDARD_WEBHOOKS',
     secrets: [Buffer.alloc(32, 7)],
+    asymmetricKeys: [],
     attemptNumber: 1,
     roundStart: 0,
     maxAttempts: 6,

@@ -52,6 +52,7 @@ export const plainWebhook: WebhookInput = {
   eventTypes: ['*'],
   headers: [],
   signatureStyle: 'STANDARD_WEBHOOKS',
+  signAsymmetrically: false,
   maxAttempts: null,
   retrySchedule: [],
   rateLimitPerSecond: null,

@@ -22,6 +22,7 @@ const dispatch: Dispatch = {
   headers: [],
   signatureStyle: 'STANDARD_WEBHOOKS',
   secrets: [],
+  asymmetricKeys: [],
   attemptNumber: 1,
   roundStart: 0,
   maxAttempts: 6,
