@@ -173,7 +173,7 @@ describe('the answer', () => {
     ['-5', null],
     ['1.5', null],
     ['2024', 2_024_000],
-    ['9'.repeat(400), Number.MAX_SAFE_INTEGER],
+    ['9'.repeat(25), Number.MAX_SAFE_INTEGER],
     [['5', '7'], 5_000],
     ['2024-01-01', null],
   ])('Retry-After %j is read as %s ms', async (text, retryAfterMs) => {
