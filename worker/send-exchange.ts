@@ -8,7 +8,7 @@ import { ResponseBody } from './response-body.ts';
 import { receiverControlOf, retryAfterMsOf, storedHeaders } from './response-head.ts';
 import type { Deadlined } from './send-deadlines.ts';
 import type { Trouble } from './send-trouble.ts';
-import { bodyCorrupt, bodyTooLarge, internalTrouble, troubleOf } from './send-trouble.ts';
+import { bodyCorrupt, bodyTooLarge, internalTrouble, notHttp, troubleOf } from './send-trouble.ts';
 
 /** What an exchange needs of its sender. */
 export interface ExchangeOwner {
@@ -75,6 +75,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Deadlined {
   }
 
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 100) return this.#end(notHttp); // undici would take it for an interim answer, and trip over its end
     if (status < 200) return; // interim, as 103; the answer follows
     this.#status = status;
     this.#headers = headers;
@@ -120,18 +121,27 @@ export class Exchange implements Dispatcher.DispatchHandler, Deadlined {
   #end(trouble: Trouble | null): void {
     if (!this.#leave()) return;
     const durationMs = performance.now() - this.#startedMs;
-    const reading = this.#body?.read() ?? null;
-    if (reading instanceof Promise) void this.#settleDecoded(reading, durationMs, trouble);
-    else this.#settle.resolve(this.#result(reading, durationMs, trouble));
+    try {
+      const reading = this.#body?.read() ?? null;
+      if (reading instanceof Promise) void this.#settleDecoded(reading, durationMs, trouble);
+      else this.#settle.resolve(this.#result(reading, durationMs, trouble));
+    } catch (error) {
+      this.#settleUnread(error, durationMs);
+    }
   }
 
   async #settleDecoded(reading: Promise<BodyReading>, durationMs: number, trouble: Trouble | null): Promise<void> {
     try {
       this.#settle.resolve(this.#result(await reading, durationMs, trouble));
     } catch (error) {
-      this.#owner.reportInternalError(error);
-      this.#settle.resolve(this.#result(null, durationMs, internalTrouble));
+      this.#settleUnread(error, durationMs);
     }
+  }
+
+  /** No deadline watches an exchange that has ended: one whose answer cannot be read because of a bug must end as well. */
+  #settleUnread(error: unknown, durationMs: number): void {
+    this.#settle.resolve(resultWithout(this.#startedAt, internalTrouble, Math.round(durationMs)));
+    this.#owner.reportInternalError(error);
   }
 
   /** True the first time only. Aborting does nothing to a request that undici has ended itself. */
@@ -173,4 +183,18 @@ function troubleOfBody(reading: BodyReading | null): Trouble | null {
   if (reading === null) return null;
   if (reading.isTooLarge) return bodyTooLarge;
   return reading.isCorrupt ? bodyCorrupt : null;
+}
+
+/** The result of an attempt that has no answer. */
+export function resultWithout(startedAt: Date, trouble: Trouble, durationMs: number): SendResult {
+  return {
+    startedAt,
+    durationMs,
+    timings: { ...keptAlive, firstByteMs: null },
+    response: null,
+    errorCode: trouble.code,
+    errorMessage: trouble.message,
+    retryAfterMs: null,
+    receiverControl: null,
+  };
 }

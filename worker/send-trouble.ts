@@ -30,7 +30,7 @@ export const internalTrouble: Trouble = {
 
 const closed: Trouble = { code: 'CONNECT', message: 'The connection was closed before the response was complete.' };
 const reset: Trouble = { code: 'CONNECT', message: 'The connection was reset before the response was complete.' };
-const notHttp: Trouble = { code: 'PROTOCOL', message: 'The response is not valid HTTP/1.1.' };
+export const notHttp: Trouble = { code: 'PROTOCOL', message: 'The response is not valid HTTP/1.1.' };
 
 /** What undici's and the socket's errors mean; those not listed here are bugs or ours. Source: undici, lib/core/errors.js. */
 const troubles: ReadonlyMap<string, Trouble> = new Map([
@@ -59,7 +59,17 @@ export function troubleOf(error: unknown): Trouble | null {
   const code = codeOf(error);
   // A receiver that wants a client certificate says so only after the handshake.
   if (code.startsWith('ERR_SSL_')) return { code: 'TLS', message: `The receiver broke off TLS (${code}).` };
-  // Interim 100 and 101 answers that nobody asked for.
-  if (code === 'UND_ERR_SOCKET' && error instanceof Error && error.message.startsWith('bad ')) return notHttp;
+  const unasked = error instanceof errors.SocketError ? unaskedAnswers.get(error.message) : undefined;
+  if (unasked !== undefined) return unasked;
   return troubles.get(code) ?? null;
+}
+
+/** Interim answers that undici breaks off at, by its words for them. */
+const unaskedAnswers: ReadonlyMap<string, Trouble> = new Map([
+  ['bad response', unaskedFor('100 Continue')],
+  ['bad upgrade', unaskedFor('101 Switching Protocols')],
+]);
+
+function unaskedFor(answer: string): Trouble {
+  return { code: 'PROTOCOL', message: `The receiver answered ${answer}, which was not asked for.` };
 }

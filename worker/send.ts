@@ -6,7 +6,7 @@ import { createAddressResolver } from './egress-addresses.ts';
 import { createConnector, type Connector, type ConnectTimings } from './egress-connect.ts';
 import type { Lookup } from './egress-lookup.ts';
 import { Deadlines } from './send-deadlines.ts';
-import { Exchange, type ExchangeOwner } from './send-exchange.ts';
+import { Exchange, type ExchangeOwner, resultWithout } from './send-exchange.ts';
 import { requestHeaders, type RequestHeaderSettings } from './send-headers.ts';
 import { responseHeadBytesMax, type Trouble } from './send-trouble.ts';
 
@@ -98,7 +98,7 @@ class HttpSender implements Sender, ExchangeOwner {
     this.#watch(signal);
     const startedAt = this.now();
     const target = this.#targetOf(dispatch.url);
-    if (target.kind === 'refused') return resultWithout(startedAt, target.trouble);
+    if (target.kind === 'refused') return resultWithout(startedAt, target.trouble, 0); // it never left
     return await new Promise((resolve, reject) => {
       const exchange = new Exchange(this, startedAt, signal, { resolve, reject });
       this.#inFlight.add(exchange);
@@ -182,18 +182,4 @@ function createAgent({ connect }: Connector): Agent {
     keepAliveTimeout: 4000,
     keepAliveMaxTimeout: 60_000,
   });
-}
-
-/** The result of an attempt that never left. */
-function resultWithout(startedAt: Date, trouble: Trouble): SendResult {
-  return {
-    startedAt,
-    durationMs: 0,
-    timings: { dnsMs: null, connectMs: null, tlsMs: null, firstByteMs: null },
-    response: null,
-    errorCode: trouble.code,
-    errorMessage: trouble.message,
-    retryAfterMs: null,
-    receiverControl: null,
-  };
 }

@@ -232,6 +232,7 @@ describe('broken answers', () => {
   test.each([
     ['SSH-2.0-OpenSSH_9.6\r\n', 'another protocol'],
     ['HTTP/1.1 abc OK\r\n\r\n', 'no status'],
+    ['HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n', 'no status that there is'],
     ['HTTP/1.1 200 OK\r\nbad header\r\n\r\n', 'no header'],
     ['HTTP/1.1 200 OK\r\nx: \0\r\n\r\n', 'NUL in a header'],
     ['HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx', 'two lengths'],

@@ -1,4 +1,5 @@
 import { createHmac, createPublicKey, verify } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, test } from 'vitest';
 import { parsePrivateKey, privateKeyText } from '../../src/domain/asymmetric-key.ts';
@@ -183,10 +184,14 @@ describe('the answer', () => {
     [' 0 ', 0],
     ['Tue, 14 Nov 2023 22:14:20 GMT', 60_000],
     ['Tue, 14 Nov 2023 22:13:19 GMT', 0],
+    ['Tuesday, 14-Nov-23 22:14:20 GMT', 60_000],
+    ['Tue Nov 14 22:14:20 2023', 60_000],
     ['soon', null],
     ['-5', null],
     ['1.5', null],
     ['2024', 2_024_000],
+    ['9'.repeat(25), Number.MAX_SAFE_INTEGER],
+    [['5', '7'], 5_000],
     ['2024-01-01', null],
   ])('Retry-After %j is read as %s ms', async (text, retryAfterMs) => {
     await using receiver = await startReceiver(() => ({ status: 503, headers: { 'retry-after': text } }));
@@ -198,6 +203,7 @@ describe('the answer', () => {
     ['disable', 'disable'],
     ['Abort-Message', 'abort-message'],
     ['explode', null],
+    [['disable', 'abort-message'], 'disable'],
   ])('webhook-delivery: %s is read as %s', async (text, receiverControl) => {
     await using receiver = await startReceiver(() => ({ headers: { 'webhook-delivery': text } }));
     await using sender = loopbackSender();
@@ -282,4 +288,23 @@ test('a bug here is INTERNAL to the customer and told in full to the operator', 
   expect(result.errorMessage).not.toContain('x-own');
   expect(String(errors[0])).toContain('x-own');
   expect(receiver.requests).toEqual([]);
+});
+
+test.each([
+  ['as it is', {}],
+  ['decompressed', { headers: { 'content-encoding': 'gzip' }, body: gzipSync('ok') }],
+])('a bug while an answer is read (%s) ends the attempt all the same', async (_how, answer) => {
+  await using receiver = await startReceiver(() => answer);
+  const bug = new Error('the clock is broken');
+  const reported: unknown[] = [];
+  let readings = 0;
+  const now = (): Date => {
+    readings += 1;
+    if (readings > 1) throw bug; // the first is the start of the attempt, the second for Retry-After
+    return new Date();
+  };
+  await using sender = loopbackSender({ now, onInternalError: (error) => reported.push(error) });
+  const result = await sender.send(dispatchTo(receiver.url), signal);
+  expect(result).toMatchObject({ response: null, errorCode: 'INTERNAL', durationMs: expect.any(Number) });
+  expect(reported).toEqual([bug]);
 });

@@ -1,0 +1,68 @@
+import path from 'node:path';
+
+// Certificates of an authority that exists for these tests alone, and whose key was thrown away; all share one key.
+// A Posthorn trusts them whose NODE_EXTRA_CA_CERTS is `authorityFile`.
+
+/** The authority's own certificate, a file in PEM; valid to 2120, as are those below. */
+export const authorityFile = path.join(import.meta.dirname, 'receiver-authority.pem');
+
+/** For `receiver.localhost` and 127.0.0.1. */
+export const goodCertificate = `-----BEGIN CERTIFICATE-----
+MIIBvDCCAWKgAwIBAgIBAjAKBggqhkjOPQQDAjAiMSAwHgYDVQQDDBdQb3N0aG9y
+biB0ZXN0IGF1dGhvcml0eTAgFw0yMDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAwMDAw
+MFowHTEbMBkGA1UEAwwScmVjZWl2ZXIubG9jYWxob3N0MFkwEwYHKoZIzj0CAQYI
+KoZIzj0DAQcDQgAEa2dgPKPcz4EsCqw8kQhtyN6ZW+vFQooG5bAHDo8Z5QZGf//c
+cfnOxMxSpuKetoYNTT9tRegk8qoR3zHeOIxBFKOBizCBiDAjBgNVHREEHDAaghJy
+ZWNlaXZlci5sb2NhbGhvc3SHBH8AAAEwDAYDVR0TAQH/BAIwADATBgNVHSUEDDAK
+BggrBgEFBQcDATAfBgNVHSMEGDAWgBRB7VjuI12Q79f1ZeKch60h4m1UbjAdBgNV
+HQ4EFgQUU5E4Pm4iSOtDdnW7jgunC4CLl8gwCgYIKoZIzj0EAwIDSAAwRQIhAN9k
++tX2QQCzGDIi0HQMzAX9xJWiyMXuLQi3fq1kd35zAiB4+KTNVm3iikbPajqNxsV2
+vc7ae643qESNbpsCVhjK4Q==
+-----END CERTIFICATE-----`;
+
+/** For `elsewhere.localhost` only. */
+export const otherNameCertificate = `-----BEGIN CERTIFICATE-----
+MIIBuDCCAV6gAwIBAgIBAzAKBggqhkjOPQQDAjAiMSAwHgYDVQQDDBdQb3N0aG9y
+biB0ZXN0IGF1dGhvcml0eTAgFw0yMDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAwMDAw
+MFowHjEcMBoGA1UEAwwTZWxzZXdoZXJlLmxvY2FsaG9zdDBZMBMGByqGSM49AgEG
+CCqGSM49AwEHA0IABGtnYDyj3M+BLAqsPJEIbcjemVvrxUKKBuWwBw6PGeUGRn//
+3HH5zsTMUqbinraGDU0/bUXoJPKqEd8x3jiMQRSjgYYwgYMwHgYDVR0RBBcwFYIT
+ZWxzZXdoZXJlLmxvY2FsaG9zdDAMBgNVHRMBAf8EAjAAMBMGA1UdJQQMMAoGCCsG
+AQUFBwMBMB8GA1UdIwQYMBaAFEHtWO4jXZDv1/Vl4pyHrSHibVRuMB0GA1UdDgQW
+BBRTkTg+biJI60N2dbuOC6cLgIuXyDAKBggqhkjOPQQDAgNIADBFAiBRSsBbd9zq
+IM39DGPRZ40BO2rladXLUjM/JvHjTqJ+PAIhAO3OGyfKxLLy56aTmEDZiLDT6A13
+vJgG+OYgkfZ+1q4E
+-----END CERTIFICATE-----`;
+
+/** For `receiver.localhost` and 127.0.0.1, until 2021. */
+export const expiredCertificate = `-----BEGIN CERTIFICATE-----
+MIIBujCCAWCgAwIBAgIBBDAKBggqhkjOPQQDAjAiMSAwHgYDVQQDDBdQb3N0aG9y
+biB0ZXN0IGF1dGhvcml0eTAeFw0yMDAxMDEwMDAwMDBaFw0yMTAxMDEwMDAwMDBa
+MB0xGzAZBgNVBAMMEnJlY2VpdmVyLmxvY2FsaG9zdDBZMBMGByqGSM49AgEGCCqG
+SM49AwEHA0IABGtnYDyj3M+BLAqsPJEIbcjemVvrxUKKBuWwBw6PGeUGRn//3HH5
+zsTMUqbinraGDU0/bUXoJPKqEd8x3jiMQRSjgYswgYgwIwYDVR0RBBwwGoIScmVj
+ZWl2ZXIubG9jYWxob3N0hwR/AAABMAwGA1UdEwEB/wQCMAAwEwYDVR0lBAwwCgYI
+KwYBBQUHAwEwHwYDVR0jBBgwFoAUQe1Y7iNdkO/X9WXinIetIeJtVG4wHQYDVR0O
+BBYEFFOROD5uIkjrQ3Z1u44LpwuAi5fIMAoGCCqGSM49BAMCA0gAMEUCIB8CIp9P
+ddlNtALKCMRyVCKQV4Ruxj3902p1zeFLp3aQAiEA+igpiIfG3YtiTbCEIbFfs1rc
+grC0sn7hajWkMswRrhA=
+-----END CERTIFICATE-----`;
+
+/** For `receiver.localhost`, signed by itself. */
+export const selfSignedCertificate = `-----BEGIN CERTIFICATE-----
+MIIBejCCAR+gAwIBAgIBBTAKBggqhkjOPQQDAjAdMRswGQYDVQQDDBJyZWNlaXZl
+ci5sb2NhbGhvc3QwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMB0x
+GzAZBgNVBAMMEnJlY2VpdmVyLmxvY2FsaG9zdDBZMBMGByqGSM49AgEGCCqGSM49
+AwEHA0IABGtnYDyj3M+BLAqsPJEIbcjemVvrxUKKBuWwBw6PGeUGRn//3HH5zsTM
+UqbinraGDU0/bUXoJPKqEd8x3jiMQRSjTjBMMB0GA1UdEQQWMBSCEnJlY2VpdmVy
+LmxvY2FsaG9zdDAMBgNVHRMBAf8EAjAAMB0GA1UdDgQWBBRTkTg+biJI60N2dbuO
+C6cLgIuXyDAKBggqhkjOPQQDAgNJADBGAiEAsZVBf0ctBWI58twmaKgh6sLhftCx
+K0N2Cjhzi2bWHrECIQDKwu7qcFA22iqEHubHTNXvBj0gf5sy9xagUzBcn1HtNw==
+-----END CERTIFICATE-----`;
+
+/** The key to all of them. */
+export const authorityReceiverKey = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWIWqJ+JZfYycnrqI
+/9++lCSTtJ6fSu02FrA/362tXOOhRANCAARrZ2A8o9zPgSwKrDyRCG3I3plb68VC
+igblsAcOjxnlBkZ//9xx+c7EzFKm4p62hg1NP21F6CTyqhHfMd44jEEU
+-----END PRIVATE KEY-----`;
