@@ -11,6 +11,7 @@ import './event.ts';
 import './emit-event.ts';
 import './delivery.ts';
 import './resend-delivery.ts';
+import './cancel-delivery.ts';
 import './attempt.ts';
 import './delivery-feed.ts';
 
