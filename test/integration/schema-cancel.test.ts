@@ -4,7 +4,7 @@ import { openSchemaFixture, type SchemaFixture } from '../support/schema-fixture
 import { addDelivery, addWebhook } from '../support/store-fixture.ts';
 
 const cancel = `mutation ($id: ID!) { cancelDelivery(input: { id: $id }) {
-  delivery { id status attemptCount nextAttemptAt failureReason finishedAt }
+  delivery { id status attemptCount nextAttemptAt failureReason finishedAt upcomingAttempts { number } }
   userErrors { field code message }
 } }`;
 
@@ -38,6 +38,7 @@ test('a waiting delivery is cancelled, and the feed shows it', async () => {
       nextAttemptAt: null,
       failureReason: 'CANCELLED_BY_USER',
       finishedAt: expect.any(String),
+      upcomingAttempts: [],
     },
     userErrors: [],
   });
