@@ -24,7 +24,7 @@ export const DeliveryStatus = builder.enumType('DeliveryStatus', {
     RETRYING: { description: 'An attempt failed; the next one is planned.' },
     FAILED: { description: 'No attempt is left, or it was stopped for good.' },
     SKIPPED: { description: 'The webhook was disabled when the event came.' },
-    CANCELLED: { description: 'A person stopped it.' },
+    CANCELLED: { description: 'A person stopped it: by cancelling it, or by deleting its webhook.' },
   },
 });
 

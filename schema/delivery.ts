@@ -53,7 +53,7 @@ export const Delivery = builder.prismaObject('Delivery', {
     }),
     failureReason: t.string({
       nullable: true,
-      description: 'Why it ended undelivered, as stable text: EXHAUSTED, GONE, WEBHOOK_DISABLED, …',
+      description: 'Why it ended undelivered, as stable text: EXHAUSTED, GONE, WEBHOOK_DISABLED, CANCELLED_BY_USER, …',
       resolve: (delivery) => delivery.failureReason,
     }),
     createdAt: t.field({

@@ -11,7 +11,9 @@ import './event.ts';
 import './emit-event.ts';
 import './delivery.ts';
 import './resend-delivery.ts';
+import './cancel-delivery.ts';
 import './attempt.ts';
+import './attempt-preview.ts';
 import './delivery-feed.ts';
 
 // The whole schema: each file adds its types with the queries and mutations beside them. Invariants: every root field

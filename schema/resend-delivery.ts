@@ -1,12 +1,11 @@
 import { claimLeaseMs } from '../src/domain/claim-lease.ts';
 import { findId, idFromUuid, type DeliveryId } from '../src/domain/ids.ts';
 import { resendDelivery, type ResendResult } from '../src/store/resend-delivery.ts';
-import { announce } from './announce.ts';
+import { announceChange } from './announce.ts';
 import { builder } from './builder.ts';
 import { callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery, type DeliveryRow } from './delivery.ts';
-import { changedEntry } from './feed-rows.ts';
 import { notFoundError, UserError, userError, type UserErrorShape } from './user-error.ts';
 
 interface ResendDeliveryResult {
@@ -53,7 +52,7 @@ async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<R
     claimLeaseMs: claimLeaseMs(settings.attemptTimeoutMs),
   });
   if (result.kind !== 'resent') return refused(refusalOf(result, deliveryId));
-  await announceResent(context, result.delivery);
+  await announceChange(context, 'RESENT', result.delivery);
   await context.enqueue([{ id: deliveryId, webhookId: idFromUuid('webhook', result.delivery.webhookId) }], {
     urgency: 'urgent', // a person waits for it
   });
@@ -66,14 +65,6 @@ function refusalOf(result: Exclude<ResendResult, { kind: 'resent' }>, deliveryId
     return userError(['id'], 'IN_FLIGHT', `An attempt of delivery "${deliveryId}" is being made right now.`);
   }
   return userError(['id'], 'WEBHOOK_UNAVAILABLE', `The webhook of delivery "${deliveryId}" is ${result.status}.`);
-}
-
-async function announceResent(context: SchemaContext, delivery: DeliveryRow): Promise<void> {
-  const { type } = await context.database.prisma.event.findUniqueOrThrow({
-    where: { id: delivery.eventId },
-    select: { type: true },
-  });
-  await announce(context, [changedEntry('RESENT', delivery, type, new Date())]);
 }
 
 function refused(error: UserErrorShape): ResendDeliveryResult {

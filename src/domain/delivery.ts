@@ -15,6 +15,21 @@ export const deliveryStatuses = [
 ] as const;
 export type DeliveryStatus = (typeof deliveryStatuses)[number];
 
+const endsByStatus = {
+  PENDING: false,
+  DELIVERING: false,
+  DELIVERED: true,
+  RETRYING: false,
+  FAILED: true,
+  SKIPPED: true,
+  CANCELLED: true,
+} as const satisfies Record<DeliveryStatus, boolean>;
+
+/** Whether a delivery in this status has ended: only a person's resend makes anything follow. */
+export function hasEnded(status: DeliveryStatus): boolean {
+  return endsByStatus[status];
+}
+
 export type AttemptTrigger = 'AUTOMATIC' | 'MANUAL' | 'TEST';
 
 /** Why a delivery ended without being delivered. Stable text. */
@@ -24,7 +39,8 @@ export type FailureReason =
   | 'ABORTED_BY_RECEIVER'
   | 'DISABLED_BY_RECEIVER'
   | 'WEBHOOK_DELETED'
-  | 'WEBHOOK_DISABLED';
+  | 'WEBHOOK_DISABLED'
+  | 'CANCELLED_BY_USER';
 
 /** What went wrong with an attempt that has no answer, or none that counts. Stable text. */
 export type AttemptErrorCode =

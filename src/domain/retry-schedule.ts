@@ -26,6 +26,17 @@ export function retryDelayMs(
   return Math.max(jittered, Math.min(retryAfterMs ?? 0, retryAfterMsMax));
 }
 
+/** Between which bounds, both included, `retryDelayMs` lies when no receiver asks for a longer wait. */
+export function retryDelayRangeMs(
+  scheduleSeconds: readonly number[],
+  attemptInRound: number,
+): { shortestMs: number; longestMs: number } {
+  return {
+    shortestMs: retryDelayMs(scheduleSeconds, attemptInRound, 0, null),
+    longestMs: retryDelayMs(scheduleSeconds, attemptInRound, 1, null),
+  };
+}
+
 /** A schedule that a person gave: whole or fractional seconds from 0 to 7 days, at most 20 entries; null when it is not one. */
 export function isRetrySchedule(seconds: readonly number[]): boolean {
   const longest = 7 * 24 * 3600;

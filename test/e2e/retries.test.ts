@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Webhook as Verifier } from 'standardwebhooks';
 import {
+  CancelDeliveryDocument,
   DeleteWebhookDocument,
   EmitEventDocument,
   PauseWebhookDocument,
@@ -177,6 +178,26 @@ describe.each(deployments)('deliveries and their webhooks (%s)', (deployment) =>
     await client.run(ResumeWebhookDocument, { id: webhook.id });
     for (const id of held) await untilStatus(client, id, 'DELIVERED');
     expect(receiver.requests).toHaveLength(4);
+  });
+
+  test.concurrent('a delivery that is cancelled while its attempt is under way stays cancelled, and the attempt shows its answer', async () => {
+    const answer = Promise.withResolvers<{ status: number }>();
+    await using receiver = await startReceiver(async () => await answer.promise);
+    const { webhook, eventType } = await createWebhook(client, 'Cancelled', { url: receiver.url });
+    using feed = await watchFeed(client, [webhook.id]);
+    const id = await emitOne(client, eventType);
+    await receiver.waitFor(1);
+    const { cancelDelivery } = await client.run(CancelDeliveryDocument, { id });
+    expect(cancelDelivery).toMatchObject({ delivery: { status: 'CANCELLED', attemptCount: 1 }, userErrors: [] });
+    answer.resolve({ status: 200 });
+    const items = await feed.until(({ change }) => change === 'ATTEMPTED');
+    expect(items.map(({ change }) => change)).toEqual(['CREATED', 'CANCELLED', 'ATTEMPTED']);
+    expect(items.at(-1)).toMatchObject({ delivery: { status: 'CANCELLED' }, attempt: { outcome: 'SUCCEEDED' } });
+    const cancelled = await untilStatus(client, id, 'CANCELLED');
+    expect(cancelled).toMatchObject({ attemptCount: 1, failureReason: 'CANCELLED_BY_USER', nextAttemptAt: null });
+    expect(cancelled.attempts.nodes).toMatchObject([{ number: 1, responseStatus: 200 }]);
+    const again = await client.run(CancelDeliveryDocument, { id });
+    expect(again.cancelDelivery).toMatchObject({ delivery: null, userErrors: [{ code: 'ALREADY_ENDED' }] });
   });
 
   test.concurrent('deleting a webhook cancels what waits for it; the history stays', async () => {

@@ -108,6 +108,10 @@ const trials: Record<string, Trial> = {
     ...manage,
     document: `mutation { resendDelivery(input: { id: $delivery }) { delivery { id } ${userErrors} } }`,
   },
+  'Mutation.cancelDelivery': {
+    ...manage,
+    document: `mutation { cancelDelivery(input: { id: $delivery }) { delivery { id } ${userErrors} } }`,
+  },
   'Mutation.emitEvent': {
     needs: 'EMIT_EVENTS',
     stranger: 'own',

@@ -131,6 +131,11 @@ const trials: Record<string, Trial> = {
     variables: () => ({ id: ours.delivery }),
     expected: userErrorNotFound,
   },
+  'Mutation.cancelDelivery': {
+    ...mutation('cancelDelivery', 'id: $id', 'delivery { id }'),
+    variables: () => ({ id: ours.delivery }),
+    expected: userErrorNotFound,
+  },
   'Mutation.createWebhook': {
     document: `mutation { createWebhook(input: { name: "Theirs", url: "https://example.com" }) { webhook { id } userErrors { code } } }`,
     expected: ({ data }) => expect(data.createWebhook.webhook.id).toMatch(/^wh_/),

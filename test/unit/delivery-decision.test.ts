@@ -3,12 +3,14 @@ import { describe, expect, test } from 'vitest';
 import {
   type AttemptErrorCode,
   decide,
+  type Decision,
   type Dispatch,
+  hasEnded,
   type SendResult,
   statusAfter,
 } from '../../src/domain/delivery.ts';
 import { idFromUuid } from '../../src/domain/ids.ts';
-import { retryAfterMsMax } from '../../src/domain/retry-schedule.ts';
+import { retryAfterMsMax, retryDelayMs } from '../../src/domain/retry-schedule.ts';
 
 const uuid = '01890a5d-ac96-774b-bcce-b302099a8057';
 const dispatch: Dispatch = {
@@ -59,13 +61,18 @@ const anyErrorCode = fc.constantFrom<AttemptErrorCode>(
   'BODY_TOO_LARGE',
   'INTERNAL',
 );
+
+/** Weighted so that most attempts are followed by another. */
 const anyResult = fc.oneof(
   anyErrorCode.map(failed),
   fc
     .record({
-      status: fc.integer({ min: 200, max: 599 }),
-      retryAfterMs: fc.option(fc.nat(10 * retryAfterMsMax)),
-      receiverControl: fc.option(fc.constantFrom('disable', 'abort-message')),
+      status: fc.oneof(fc.integer({ min: 200, max: 599 }), fc.constantFrom(429, 503)),
+      retryAfterMs: fc.option(fc.oneof(fc.nat(100_000_000), fc.nat(10 * retryAfterMsMax))),
+      receiverControl: fc.oneof(
+        { weight: 9, arbitrary: fc.constant(null) },
+        { weight: 1, arbitrary: fc.constantFrom('disable', 'abort-message') },
+      ),
     })
     .map(({ status, ...extra }) => answered(status, extra)),
 );
@@ -78,34 +85,85 @@ const failingResult = fc.oneof(
 );
 const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 
+/** Any answers, each with the number that jitters the wait after it. */
+const answers = fc.infiniteStream(fc.tuple(anyResult, random));
+const round = fc.record({
+  maxAttempts: fc.integer({ min: 1, max: 12 }),
+  retryScheduleSeconds: fc.array(fc.nat(100_000), { maxLength: 8 }),
+});
+
+/** One attempt of a round, from 1, and what followed from it. */
+interface Step {
+  attemptInRound: number;
+  result: SendResult;
+  chance: number;
+  decision: Decision;
+}
+
+/** Makes the attempts of a round until the delivery ends; throws when it makes more than the round has. */
+function liveRound(
+  roundStart: number,
+  { maxAttempts, retryScheduleSeconds }: { maxAttempts: number; retryScheduleSeconds: number[] },
+  given: Iterator<[SendResult, number]>,
+): Step[] {
+  const steps: Step[] = [];
+  const settings = { ...dispatch, roundStart, maxAttempts: roundStart + maxAttempts, retryScheduleSeconds };
+  for (let attemptInRound = 1; attemptInRound <= maxAttempts; attemptInRound += 1) {
+    const [result, chance] = given.next().value;
+    const decision = decide({ ...settings, attemptNumber: roundStart + attemptInRound }, result, chance);
+    steps.push({ attemptInRound, result, chance, decision });
+    if (decision.kind !== 'retry') return steps;
+  }
+  throw new Error(`${maxAttempts} attempts did not end the delivery`);
+}
+
+/** What a receiver asked for and may ask for, in milliseconds. */
+function askedMsOf({ response, retryAfterMs }: SendResult): number {
+  return [429, 503].includes(response?.status ?? 0) ? Math.min(retryAfterMs ?? 0, retryAfterMsMax) : 0;
+}
+
 describe('a delivery’s life', () => {
-  test('whatever is answered, it ends, after at most maxAttempts attempts, having waited as the schedule or the receiver says', () => {
-    const life = fc.record({
-      maxAttempts: fc.integer({ min: 1, max: 12 }),
-      roundStart: fc.nat(20),
-      retryScheduleSeconds: fc.array(fc.nat(100_000), { maxLength: 8 }),
-      answers: fc.infiniteStream(fc.tuple(anyResult, random)),
-    });
+  test('whatever is answered, it ends after at most maxAttempts attempts, and until then its next one is planned', () => {
     fc.assert(
-      fc.property(life, ({ maxAttempts, roundStart, retryScheduleSeconds, answers }) => {
-        let attemptNumber = roundStart;
-        for (const [result, chance] of answers) {
-          attemptNumber += 1;
-          expect(attemptNumber).toBeLessThanOrEqual(roundStart + maxAttempts);
-          const decision = decide(
-            { ...dispatch, attemptNumber, roundStart, maxAttempts: roundStart + maxAttempts, retryScheduleSeconds },
-            result,
-            chance,
-          );
+      fc.property(round, fc.nat(20), answers, (settings, roundStart, given) => {
+        const decisions = liveRound(roundStart, settings, given).map(({ decision }) => decision);
+        const last = decisions.pop();
+        expect(last && hasEnded(statusAfter(last))).toBe(true);
+        for (const decision of decisions) {
+          expect(statusAfter(decision)).toBe('RETRYING');
+          expect(decision.kind === 'retry' && decision.delayMs).toSatisfy(Number.isSafeInteger);
+        }
+      }),
+    );
+  });
+
+  test('every wait is within 20 % of the schedule’s, or what the receiver asked for up to 12 hours when that is longer', () => {
+    fc.assert(
+      fc.property(round, fc.nat(20), answers, (settings, roundStart, given) => {
+        const { retryScheduleSeconds: waits } = settings;
+        for (const { attemptInRound, result, chance, decision } of liveRound(roundStart, settings, given)) {
           if (decision.kind !== 'retry') break;
-          const baseMs =
-            (retryScheduleSeconds[Math.min(attemptNumber - roundStart, retryScheduleSeconds.length) - 1] ?? 0) * 1000;
-          const askedMs = Math.min(
-            [429, 503].includes(result.response?.status ?? 0) ? (result.retryAfterMs ?? 0) : 0,
-            retryAfterMsMax,
-          );
+          const baseMs = (waits[Math.min(attemptInRound, waits.length) - 1] ?? 0) * 1000;
+          const askedMs = askedMsOf(result);
+          const plainMs = retryDelayMs(waits, attemptInRound, chance, null);
+          expect(decision.delayMs).toBe(Math.max(plainMs, askedMs));
           expect(decision.delayMs).toBeGreaterThanOrEqual(Math.max(Math.floor(baseMs * 0.8), askedMs));
           expect(decision.delayMs).toBeLessThanOrEqual(Math.max(Math.ceil(baseMs * 1.2), askedMs));
+        }
+      }),
+    );
+  });
+
+  test('each resend starts a new round, which goes like the first with the same answers', () => {
+    fc.assert(
+      fc.property(round, fc.integer({ min: 1, max: 5 }), answers, (settings, resendCount, given) => {
+        let attemptCount = liveRound(0, settings, given).length;
+        for (let resend = 0; resend < resendCount; resend += 1) {
+          const steps = liveRound(attemptCount, settings, given);
+          const replayed = steps.map(({ result, chance }): [SendResult, number] => [result, chance]);
+          expect(liveRound(0, settings, replayed.values())).toEqual(steps);
+          attemptCount += steps.length;
+          expect(attemptCount).toBeLessThanOrEqual((resend + 2) * settings.maxAttempts);
         }
       }),
     );

@@ -1,0 +1,67 @@
+import { findId, type DeliveryId } from '../src/domain/ids.ts';
+import { cancelDelivery, type CancelResult } from '../src/store/cancel-delivery.ts';
+import { announceChange } from './announce.ts';
+import { builder } from './builder.ts';
+import { callerOf } from './caller.ts';
+import type { SchemaContext } from './context.ts';
+import { Delivery, type DeliveryRow } from './delivery.ts';
+import { notFoundError, UserError, userError, type UserErrorShape } from './user-error.ts';
+
+interface CancelDeliveryResult {
+  delivery: DeliveryRow | null;
+  userErrors: UserErrorShape[];
+}
+
+const CancelDeliveryInput = builder.inputType('CancelDeliveryInput', {
+  description: 'Which delivery to stop.',
+  fields: (t) => ({ id: t.id({ required: true, description: 'The delivery, `dlv_…`, one that has not ended.' }) }),
+});
+
+const CancelDeliveryPayload = builder.objectRef<CancelDeliveryResult>('CancelDeliveryPayload').implement({
+  description: 'The delivery that was stopped.',
+  fields: (t) => ({
+    delivery: t.field({
+      type: Delivery,
+      nullable: true,
+      description: 'The delivery as it now is; null when nothing was done.',
+      resolve: (result) => result.delivery,
+    }),
+    userErrors: t.expose('userErrors', {
+      type: [UserError],
+      description: 'Why it cannot be stopped: NOT_FOUND, or ALREADY_ENDED.',
+    }),
+  }),
+});
+
+builder.mutationField('cancelDelivery', (t) =>
+  t.field({
+    type: CancelDeliveryPayload,
+    needs: 'MANAGE_WEBHOOKS',
+    description:
+      'Stops a delivery that has not ended: it is CANCELLED at once, and no further attempt begins. An attempt that is ' +
+      'under way cannot be taken back: it may reach the receiver, counts in `attemptCount`, and is recorded with its ' +
+      'answer, but the delivery stays CANCELLED, even when the receiver takes it. `resendDelivery` sends a cancelled delivery after all.',
+    args: { input: t.arg({ type: CancelDeliveryInput, required: true, description: 'Which delivery.' }) },
+    resolve: async (_root, { input }, context) => {
+      const deliveryId = findId('delivery', input.id);
+      if (deliveryId === null) return refused(notFoundError('delivery', input.id));
+      return await cancel(context, deliveryId);
+    },
+  }),
+);
+
+async function cancel(context: SchemaContext, deliveryId: DeliveryId): Promise<CancelDeliveryResult> {
+  const result = await cancelDelivery(context.database, callerOf(context).projectId, deliveryId);
+  if (result.kind !== 'cancelled') return refused(refusalOf(result, deliveryId));
+  await announceChange(context, 'CANCELLED', result.delivery);
+  return { delivery: result.delivery, userErrors: [] };
+}
+
+function refusalOf(result: Exclude<CancelResult, { kind: 'cancelled' }>, deliveryId: DeliveryId): UserErrorShape {
+  if (result.kind === 'not-found') return notFoundError('delivery', deliveryId);
+  return userError(['id'], 'ALREADY_ENDED', `Delivery "${deliveryId}" has ended already: it is ${result.status}.`);
+}
+
+function refused(error: UserErrorShape): CancelDeliveryResult {
+  return { delivery: null, userErrors: [error] };
+}
