@@ -23,7 +23,9 @@ const stepRowsMaxDefault = 2_000;
 const stepRowsFirst = 500;
 const stepRowsMin = 50;
 /** What a step aims to take, in milliseconds: its locks and its share of the disk are never held for much longer. */
-const stepAimMs = 50;
+const stepAimMs = 25;
+/** Pauses in proportion to steps: the cleanup takes a quarter of the time of one connection, however busy the machine is. */
+const pausePerStep = 3;
 
 const beforeAllIds = '00000000-0000-0000-0000-000000000000';
 
@@ -31,7 +33,7 @@ const beforeAllIds = '00000000-0000-0000-0000-000000000000';
  * Removes history of all projects that is older than the instant: deliveries that ended before it with all their
  * attempts, then events made before it that have no delivery left, then attempts that were recorded after their delivery
  * had been removed. A delivery that has not ended stays, with its attempts and its event. Each step is a short
- * transaction and is followed by a pause as long as itself, so that deliveries go on beside it. Safe to run at any time,
+ * transaction and is followed by a pause three times as long, so that deliveries go on beside it. Safe to run at any time,
  * twice at once too; stops after the step under way when the signal aborts. What the idempotency keys of removed events
  * stood for is forgotten with them. Rejects when a step fails; what earlier steps removed stays removed.
  */
@@ -120,7 +122,7 @@ async function runPhase(database: Database, phase: Phase, { options, signal, res
     result.deliveryCount += step.deliveries;
     result.attemptCount += step.attempts;
     after = step.seen < rowCount ? null : step.last;
-    if (after !== null) await pause(stepMs, signal);
+    if (after !== null) await pause(pausePerStep * stepMs, signal);
     rowCount = Math.min(stepRowsMax, nextRowCount(rowCount, stepMs));
   }
 }

@@ -13,7 +13,7 @@ const ratePerSecond = 500;
 const warmUpSeconds = 3;
 const lateLimitMs = 30_000;
 const fillLimitMs = 300_000;
-const restLimitMs = 180_000;
+const restLimitMs = 400_000;
 const dayMs = 86_400_000;
 
 const goal: Goal = { text: '< 2 × without', isReached: (_figures, ratio) => ratio < 2 };
