@@ -94,7 +94,7 @@ export async function startSystem(stack: BenchStack, plan: SystemPlan): Promise<
     },
     received: async (count, limitMs) => {
       receiver.tell({ kind: 'expect', count } as { kind: string });
-      return await receiver.hear('done', limitMs).then(
+      return await receiver.hear(`received ${count}`, limitMs).then(
         () => true,
         () => false,
       );
