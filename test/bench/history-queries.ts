@@ -18,6 +18,8 @@ export interface HistoryQuery {
   uses: readonly (keyof QueryValues)[];
   /** Whose deliveries. */
   webhook: 'hot' | 'cold';
+  /** Whether it finds nothing. */
+  isEmpty?: true;
 }
 
 const columns = `id, project_id, event_id, webhook_id, status, attempt_count, max_attempts, round_start, trigger, due_at,
@@ -29,47 +31,50 @@ const page = `nodes {
 } pageInfo { hasNextPage endCursor }`;
 
 const ofWebhook = (args: string, declared = ''): string =>
-  `query Page($webhook: ID!${declared}) { webhook(id: $webhook) { deliveries(first: 50${args}) { ${page} } } }`;
+  `query Page($webhook: ID!${declared}) { webhook(id: $webhook) { deliveries(${args}) { ${page} } } }`;
 const ofProject = (args: string, declared = ''): string =>
   `query Page${declared} { deliveries(first: 50${args}) { ${page} } }`;
-const sqlOf = (condition: string): string =>
-  `select ${columns} from deliveries where project_id = $1 ${condition} order by id desc limit 51`;
+const sqlOf = (condition: string, limit = 51): string =>
+  `select ${columns} from deliveries where project_id = $1 ${condition} order by id desc limit ${limit}`;
 
-/** The pages whose cost must not grow with the history. */
+/**
+ * The pages whose cost must not grow with the history. A cold webhook has 33 deliveries in the smallest one, so its pages
+ * have 15.
+ */
 export const historyQueries: readonly HistoryQuery[] = [
   {
     name: 'hot webhook, first 50',
     webhook: 'hot',
-    operation: ofWebhook(''),
+    operation: ofWebhook('first: 50'),
     sql: sqlOf('and webhook_id = $2'),
     uses: ['project', 'webhook'],
   },
   {
     name: 'hot webhook, half way down',
     webhook: 'hot',
-    operation: ofWebhook(', after: $after', ', $after: String!'),
+    operation: ofWebhook('first: 50, after: $after', ', $after: String!'),
     sql: sqlOf('and webhook_id = $2 and id < $3'),
     uses: ['project', 'webhook', 'delivery'],
   },
   {
     name: 'hot webhook, FAILED',
     webhook: 'hot',
-    operation: ofWebhook(', filter: { statuses: [FAILED] }'),
+    operation: ofWebhook('first: 50, filter: { statuses: [FAILED] }'),
     sql: sqlOf(`and webhook_id = $2 and status = 'FAILED'`),
     uses: ['project', 'webhook'],
   },
   {
-    name: 'cold webhook, first 50',
+    name: 'cold webhook, first 15',
     webhook: 'cold',
-    operation: ofWebhook(''),
-    sql: sqlOf('and webhook_id = $2'),
+    operation: ofWebhook('first: 15'),
+    sql: sqlOf('and webhook_id = $2', 16),
     uses: ['project', 'webhook'],
   },
   {
     name: 'cold webhook, half way down',
     webhook: 'cold',
-    operation: ofWebhook(', after: $after', ', $after: String!'),
-    sql: sqlOf('and webhook_id = $2 and id < $3'),
+    operation: ofWebhook('first: 15, after: $after', ', $after: String!'),
+    sql: sqlOf('and webhook_id = $2 and id < $3', 16),
     uses: ['project', 'webhook', 'delivery'],
   },
   {
@@ -92,6 +97,14 @@ export const historyQueries: readonly HistoryQuery[] = [
     operation: ofProject(', filter: { statuses: [FAILED] }'),
     sql: sqlOf(`and status = 'FAILED'`),
     uses: ['project'],
+  },
+  {
+    name: 'project, CANCELLED: there is none',
+    webhook: 'hot',
+    operation: ofProject(', filter: { statuses: [CANCELLED] }'),
+    sql: sqlOf(`and status = 'CANCELLED'`),
+    uses: ['project'],
+    isEmpty: true,
   },
   {
     name: 'project, one day two weeks ago',
