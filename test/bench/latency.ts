@@ -1,14 +1,18 @@
 import { compare } from './compare.ts';
 import { problemsOf, startSystem } from './system.ts';
+import { cpuOfTreeMs } from './machine.ts';
+import type { BenchProcess } from './bench-process.ts';
+import type { BenchStack } from './bench-stack.ts';
 import type { BenchRun, Goal, Measured, ScenarioResult, Variant } from './compare.ts';
 import type { SystemPlan } from './system.ts';
+import type { UsageReport } from './usage.ts';
 
 const concurrency = 512;
 const webhookCount = 10;
 const warmUpSeconds = 3;
 const drainLimitMs = 60_000;
 /** What GraphQL over HTTP can carry beside everything else on two cores, in events a second. */
-const graphqlRateMax = 500;
+const graphqlRateMax = 200;
 
 const goals: Record<number, Goal> = {
   500: {
@@ -20,7 +24,7 @@ const goals: Record<number, Goal> = {
 
 /** How long an event takes from its emit to its receiver at steady rates; beside it the bare loop at the same rate. */
 export async function runLatency(run: BenchRun): Promise<ScenarioResult[]> {
-  const rates = run.ratePerSecond === null ? [300, 500, 4_000] : [run.ratePerSecond];
+  const rates = run.ratePerSecond === null ? [200, 500, 4_000] : [run.ratePerSecond];
   const results: ScenarioResult[] = [];
   for (const rate of rates) results.push(await compareAt(run, rate));
   return results;
@@ -58,13 +62,15 @@ async function measureRate(
   over?: 'graphql',
 ): Promise<Measured> {
   await using system = await startSystem(stack, { kind, concurrency, webhooks: Array(webhookCount).fill('/ok') });
-  await system.startWorker();
+  const worker = await system.startWorker();
   if (over !== undefined) await system.startGateway();
   const load = await system.startLoad(over);
   const offer = { kind: 'offer', ratePerSecond, bulkSize: 1, types: system.types } as const;
   const warmUp = await load.run({ ...offer, seconds: warmUpSeconds, tag: 'warm-up' });
   await system.received(warmUp.acceptedCount, drainLimitMs);
+  const cpuBefore = await cpuOf(stack, worker);
   const measured = await load.run({ ...offer, seconds: quick ? 4 : 15, tag: 'measured' });
+  const cpuAfter = await cpuOf(stack, worker);
   const accepted = warmUp.acceptedCount + measured.acceptedCount;
   await system.received(accepted, drainLimitMs);
   const { latency } = await system.report({ measured: measured.acceptedCount });
@@ -75,7 +81,17 @@ async function measureRate(
       p99Ms: latency['measured']?.p99Ms ?? Number.NaN,
       emitP50Ms: measured.emitP50Ms,
       emitP99Ms: measured.emitP99Ms,
+      workerCpuCores: (cpuAfter.workerMs - cpuBefore.workerMs) / 1000 / measured.seconds,
+      postgresCpuCores: (cpuAfter.postgresMs - cpuBefore.postgresMs) / 1000 / measured.seconds,
+      redisCpuCores: (cpuAfter.redisMs - cpuBefore.redisMs) / 1000 / measured.seconds,
     },
     problems: await problemsOf(system, kind, accepted),
   };
+}
+
+/** CPU time so far. */
+async function cpuOf({ postgresPid, redisPid }: BenchStack, worker: BenchProcess) {
+  worker.tell({ kind: 'usage' });
+  const { cpuMs: workerMs } = await worker.hear<UsageReport>('usage');
+  return { workerMs, postgresMs: await cpuOfTreeMs(postgresPid), redisMs: await cpuOfTreeMs(redisPid) };
 }
