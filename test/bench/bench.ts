@@ -1,62 +1,80 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
-import path from 'node:path';
+import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { startEmbeddedPostgres } from '../../src/stack/embedded-postgres.ts';
-import { startTestRedis } from '../support/redis.ts';
-import { drainBare, drainPosthorn } from './drain.ts';
-import { measureLatency } from './latency.ts';
+import { startBenchStack } from './bench-stack.ts';
+import { runDeliver } from './deliver.ts';
+import { runEmit } from './emit.ts';
+import { runHistory } from './history.ts';
+import { runIsolation } from './isolation.ts';
+import { runLatency } from './latency.ts';
+import { machineFacts } from './machine.ts';
+import type { BenchRun, ScenarioResult } from './compare.ts';
 
-// `npm run bench`: deliveries per second of the whole worker, as a ratio to a bare BullMQ + undici loop without a
-// database in the same run; latency from emit to receive at a steady rate; and whether plans collapsed on a database
-// that was empty at the start. Everything shares this machine's cores. Bounded; every drain checks that
-// received = accepted = recorded.
+// `npm run bench -- [deliver|latency|isolation|emit|history …]`: what Posthorn can do on this machine, as ratios to what
+// was measured beside it in the same run. Every scenario is bounded, runs its variants in turn, and checks that received =
+// accepted = recorded: what does not add up is printed at the end, and the exit code is 1.
 
-const { values } = parseArgs({
+const scenarios: Record<string, (run: BenchRun) => Promise<ScenarioResult[]>> = {
+  deliver: runDeliver,
+  latency: runLatency,
+  isolation: runIsolation,
+  emit: runEmit,
+  history: runHistory,
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
-    count: { type: 'string', default: '20000' },
-    repeats: { type: 'string', default: '3' },
-    rate: { type: 'string', default: '200' },
-    seconds: { type: 'string', default: '10' },
+    json: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    repeats: { type: 'string' },
+    rate: { type: 'string' },
   },
 });
-const count = Number(values.count);
-const round = (value: number): number => Math.round(value * 100) / 100;
-const print = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+const unknown = positionals.filter((name) => !(name in scenarios));
+if (unknown.length > 0)
+  throw new Error(`no scenario ${unknown.join(', ')}: there is ${Object.keys(scenarios).join(', ')}`);
+const chosen = positionals.length === 0 ? Object.keys(scenarios) : positionals;
 
-await using stack = new AsyncDisposableStack();
-const dataFolder = await mkdtemp(path.join(tmpdir(), 'posthorn-bench-'));
-stack.defer(async () => await rm(dataFolder, { recursive: true, force: true }));
-const postgres = stack.use(await startEmbeddedPostgres({ dataFolder }));
-const redis = stack.use(await startTestRedis());
+await using stack = await startBenchStack();
+// Without this an interrupted run would leave its databases behind.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void endEarly());
+}
+const machine = await machineFacts(stack.versions);
+process.stdout.write(`${JSON.stringify(machine, null, 2)}\n`);
+const run: BenchRun = {
+  stack,
+  quick: values.quick,
+  repeatCount: Number(values.repeats ?? (values.quick ? 1 : 3)),
+  ratePerSecond: values.rate === undefined ? null : Number(values.rate),
+};
+const results: Record<string, ScenarioResult[]> = {};
+const startedAt = performance.now();
+for (const name of chosen) results[name] = await runScenario(name);
+const seconds = Math.round((performance.now() - startedAt) / 1000);
+process.stdout.write(`\nTook ${seconds} s.\n`);
+const problems = Object.values(results).flatMap((list) => list.flatMap((result) => result.problems));
+if (values.json !== undefined) {
+  await writeFile(
+    values.json,
+    `${JSON.stringify({ machine, quick: run.quick, seconds, problems, results }, null, 2)}\n`,
+  );
+}
+for (const problem of problems) process.stdout.write(`WRONG: ${problem}\n`);
+if (problems.length > 0) process.exitCode = 1;
 
-print({ bench: 'machine', cores: cpus().length, cpu: cpus()[0]?.model, node: process.version, count });
-for (let repeat = 1; repeat <= Number(values.repeats); repeat += 1) {
-  const bare = await drainBare(redis.url, count);
-  print({
-    bench: 'deliver',
-    repeat,
-    system: 'bare BullMQ + undici, no database',
-    perSecond: Math.round(bare),
-    ratio: 1,
-  });
-  for (const [system, redisUrl] of [
-    ['Posthorn on Redis', redis.url],
-    ['Posthorn embedded', null],
-  ] as const) {
-    const drained = await drainPosthorn(postgres.url, redisUrl, count);
-    const { deliveriesPerSecond, ...facts } = drained;
-    print({
-      bench: 'deliver',
-      repeat,
-      system,
-      perSecond: Math.round(deliveriesPerSecond),
-      ratio: round(deliveriesPerSecond / bare),
-      ...facts,
-    });
+/** A scenario that breaks is a problem of its own, and does not take the figures of the others with it. */
+async function runScenario(name: string): Promise<ScenarioResult[]> {
+  try {
+    return (await scenarios[name]?.(run)) ?? [];
+  } catch (error) {
+    return [
+      { title: name, rows: [], problems: [`${name}: ${error instanceof Error ? error.message : String(error)}`] },
+    ];
   }
 }
-const rate = Number(values.rate);
-const seconds = Number(values.seconds);
-const embedded = await measureLatency({}, rate, seconds);
-print({ bench: 'latency', system: 'Posthorn embedded', ...embedded });
+
+async function endEarly(): Promise<void> {
+  await stack[Symbol.asyncDispose]();
+  process.exit(130);
+}

@@ -1,98 +1,97 @@
-import { createServer } from 'node:http';
-import { once } from 'node:events';
-import { request } from 'undici';
-import { within } from '../../src/time-limit.ts';
-import { startPosthorn } from '../support/posthorn.ts';
-import type { Posthorn } from '../support/posthorn.ts';
+import { compare } from './compare.ts';
+import { problemsOf, startSystem } from './system.ts';
+import { cpuOfTreeMs } from './machine.ts';
+import type { BenchProcess } from './bench-process.ts';
+import type { BenchStack } from './bench-stack.ts';
+import type { BenchRun, Goal, Measured, ScenarioResult, Variant } from './compare.ts';
+import type { SystemPlan } from './system.ts';
+import type { UsageReport } from './usage.ts';
 
-/** Milliseconds from the emit's call to the receiver's having the whole request. */
-export interface LatencyResult {
-  ratePerSecond: number;
-  p50Ms: number;
-  p99Ms: number;
-  emitP50Ms: number;
-  emitP99Ms: number;
+const concurrency = 512;
+const webhookCount = 10;
+const warmUpSeconds = 3;
+const drainLimitMs = 60_000;
+/** What GraphQL over HTTP can carry beside everything else on two cores, in events a second. */
+const graphqlRateMax = 200;
+
+const goals: Record<number, Goal> = {
+  500: {
+    text: 'p50 ≤ 4 ms, p99 ≤ 15 ms',
+    isReached: ({ p50Ms = Number.NaN, p99Ms = Number.NaN }) => p50Ms <= 4 && p99Ms <= 15,
+  },
+  4000: { text: 'p99 ≤ 50 ms', isReached: ({ p99Ms = Number.NaN }) => p99Ms <= 50 },
+};
+
+/** How long an event takes from its emit to its receiver at steady rates; beside it the bare loop at the same rate. */
+export async function runLatency(run: BenchRun): Promise<ScenarioResult[]> {
+  const rates = run.ratePerSecond === null ? [200, 500, 4_000] : [run.ratePerSecond];
+  const results: ScenarioResult[] = [];
+  for (const rate of rates) results.push(await compareAt(run, rate));
+  return results;
 }
 
-const warmUpCount = 200;
+async function compareAt(run: BenchRun, rate: number): Promise<ScenarioResult> {
+  const baseline = 'bare BullMQ + undici, no database';
+  const goal = goals[rate];
+  const overGraphql: Variant = {
+    name: 'the same over GraphQL',
+    against: baseline,
+    run: async () => await measureRate(run, 'redis', rate, 'graphql'),
+  };
+  return await compare({
+    title: `latency: ${rate} events a second, from emit to receive`,
+    ratioOf: 'p99Ms',
+    repeatCount: run.repeatCount,
+    variants: [
+      { name: baseline, run: async () => await measureRate(run, 'bare', rate) },
+      {
+        name: 'Posthorn on Redis',
+        against: baseline,
+        ...(goal && { goal }),
+        run: async () => await measureRate(run, 'redis', rate),
+      },
+      ...(rate <= graphqlRateMax ? [overGraphql] : []),
+    ],
+  });
+}
 
-/** Emits over GraphQL at a steady rate to a whole running Posthorn, and measures emit → receive. */
-export async function measureLatency(
-  env: Record<string, string>,
+async function measureRate(
+  { stack, quick }: BenchRun,
+  kind: SystemPlan['kind'],
   ratePerSecond: number,
-  seconds: number,
-): Promise<LatencyResult> {
-  await using posthorn = await startPosthorn({ env: { LOG_LEVEL: 'warn', ...env } });
-  const count = ratePerSecond * seconds;
-  const receivedAt = new Map<number, number>();
-  const all = Promise.withResolvers<null>();
-  const server = createServer((incoming, response) => {
-    const chunks: Buffer[] = [];
-    incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
-    incoming.on('end', () => {
-      response.writeHead(204).end();
-      const body = JSON.parse(Buffer.concat(chunks).toString()) as { data: { n: number } };
-      receivedAt.set(body.data.n, performance.now());
-      if (receivedAt.size === warmUpCount + count) all.resolve(null);
-    });
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  const port = typeof address === 'object' ? address?.port : 0;
-  await call(
-    posthorn,
-    `mutation { createWebhook(input: { name: "Bench", url: "http://127.0.0.1:${port}/" }) { userErrors { message } } }`,
-  );
-  const emits: Promise<{ n: number; startedAt: number; ms: number }>[] = [];
-  const openedAt = performance.now();
-  for (let n = 0; n < warmUpCount + count; n += 1) {
-    const dueInMs = openedAt + (n * 1000) / ratePerSecond - performance.now();
-    if (dueInMs > 0) await new Promise((resolve) => setTimeout(resolve, dueInMs));
-    emits.push(emit(posthorn, n));
-  }
-  const emitted = (await Promise.all(emits)).filter(({ n }) => n >= warmUpCount);
-  await within(20_000, 'the receiver', all.promise);
-  server.close();
-  server.closeAllConnections();
-  const latencies = emitted.map(({ n, startedAt }) => (receivedAt.get(n) ?? Number.POSITIVE_INFINITY) - startedAt);
+  over?: 'graphql',
+): Promise<Measured> {
+  await using system = await startSystem(stack, { kind, concurrency, webhooks: Array(webhookCount).fill('/ok') });
+  const worker = await system.startWorker();
+  if (over !== undefined) await system.startGateway();
+  const load = await system.startLoad(over);
+  const offer = { kind: 'offer', ratePerSecond, bulkSize: 1, types: system.types } as const;
+  const warmUp = await load.run({ ...offer, seconds: warmUpSeconds, tag: 'warm-up' });
+  await system.received(warmUp.acceptedCount, drainLimitMs);
+  const cpuBefore = await cpuOf(stack, worker);
+  const measured = await load.run({ ...offer, seconds: quick ? 4 : 15, tag: 'measured' });
+  const cpuAfter = await cpuOf(stack, worker);
+  const accepted = warmUp.acceptedCount + measured.acceptedCount;
+  await system.received(accepted, drainLimitMs);
+  const { latency } = await system.report({ measured: measured.acceptedCount });
   return {
-    ratePerSecond,
-    p50Ms: quantile(latencies, 0.5),
-    p99Ms: quantile(latencies, 0.99),
-    emitP50Ms: quantile(
-      emitted.map(({ ms }) => ms),
-      0.5,
-    ),
-    emitP99Ms: quantile(
-      emitted.map(({ ms }) => ms),
-      0.99,
-    ),
+    figures: {
+      offeredPerSecond: measured.eventCount / measured.seconds,
+      p50Ms: latency['measured']?.p50Ms ?? Number.NaN,
+      p99Ms: latency['measured']?.p99Ms ?? Number.NaN,
+      emitP50Ms: measured.emitP50Ms,
+      emitP99Ms: measured.emitP99Ms,
+      workerCpuCores: (cpuAfter.workerMs - cpuBefore.workerMs) / 1000 / measured.seconds,
+      postgresCpuCores: (cpuAfter.postgresMs - cpuBefore.postgresMs) / 1000 / measured.seconds,
+      redisCpuCores: (cpuAfter.redisMs - cpuBefore.redisMs) / 1000 / measured.seconds,
+    },
+    problems: await problemsOf(system, kind, accepted),
   };
 }
 
-async function emit(posthorn: Posthorn, n: number): Promise<{ n: number; startedAt: number; ms: number }> {
-  const startedAt = performance.now();
-  await call(
-    posthorn,
-    `mutation Emit($data: JSON!) { emitEvent(input: { type: "bench.event", data: $data }) { deliveryCount } }`,
-    {
-      data: { n, text: 'x'.repeat(900) },
-    },
-  );
-  return { n, startedAt, ms: performance.now() - startedAt };
-}
-
-async function call(posthorn: Posthorn, query: string, variables: object = {}): Promise<void> {
-  const { body, statusCode } = await request(posthorn.graphqlUrl, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${posthorn.apiKey}` },
-    body: JSON.stringify({ query, variables }),
-  });
-  const answer = (await body.json()) as { errors?: unknown };
-  if (statusCode !== 200 || answer.errors !== undefined) throw new Error(JSON.stringify(answer.errors));
-}
-
-function quantile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+/** CPU time so far. */
+async function cpuOf({ postgresPid, redisPid }: BenchStack, worker: BenchProcess) {
+  worker.tell({ kind: 'usage' });
+  const { cpuMs: workerMs } = await worker.hear<UsageReport>('usage');
+  return { workerMs, postgresMs: await cpuOfTreeMs(postgresPid), redisMs: await cpuOfTreeMs(redisPid) };
 }

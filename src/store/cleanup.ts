@@ -1,0 +1,186 @@
+import { setTimeout } from 'node:timers/promises';
+import type { PoolClient } from 'pg';
+import type { Database } from './database.ts';
+
+/** What a cleanup removes, and how gently. */
+export interface CleanupOptions {
+  /** What ended before then goes. */
+  olderThan: Date;
+  /** Rows that one step looks at, at most (default 2,000). */
+  stepRowsMax?: number;
+}
+
+/** What a cleanup removed. */
+export interface CleanupResult {
+  eventCount: number;
+  deliveryCount: number;
+  attemptCount: number;
+  /** False when the signal stopped it: there may be more, and the next cleanup goes on with it. */
+  finished: boolean;
+}
+
+const stepRowsMaxDefault = 2_000;
+const stepRowsFirst = 500;
+const stepRowsMin = 50;
+/** What a step aims to take, in milliseconds: its locks and its share of the disk are never held for much longer. */
+const stepAimMs = 25;
+/** Pauses in proportion to steps: the cleanup takes a quarter of the time of one connection, however busy the machine is. */
+const pausePerStep = 3;
+
+const beforeAllIds = '00000000-0000-0000-0000-000000000000';
+
+/**
+ * Removes history of all projects that is older than the instant: deliveries that ended before it with all their
+ * attempts, then events made before it that have no delivery left, then attempts that were recorded after their delivery
+ * had been removed. A delivery that has not ended stays, with its attempts and its event. Each step is a short
+ * transaction and is followed by a pause three times as long, so that deliveries go on beside it. Safe to run at any time,
+ * twice at once too; stops after the step under way when the signal aborts. What the idempotency keys of removed events
+ * stood for is forgotten with them. Rejects when a step fails; what earlier steps removed stays removed.
+ */
+export async function cleanup(
+  database: Database,
+  options: CleanupOptions,
+  signal: AbortSignal,
+): Promise<CleanupResult> {
+  const result: CleanupResult = { eventCount: 0, deliveryCount: 0, attemptCount: 0, finished: false };
+  for (const phase of phases) {
+    await runPhase(database, phase, { options, signal, result });
+  }
+  return { ...result, finished: !signal.aborted };
+}
+
+/** One table's part. `pick` locks what may go and gives how far it looked; `remove` looks again, and deletes. */
+interface Phase {
+  name: string;
+  pick: string;
+  remove: string;
+}
+
+interface Run {
+  options: CleanupOptions;
+  signal: AbortSignal;
+  result: CleanupResult;
+}
+
+// `remove` is a statement of its own, since its snapshot is younger than the locks: what somebody else committed while
+// `pick` waited for nothing (SKIP LOCKED) is seen. So whoever adds a delivery to an event that exists locks the event's
+// row first (FOR KEY SHARE): it is then either left alone here, or found to be gone there.
+const phases: readonly Phase[] = [
+  {
+    name: 'deliveries',
+    pick: pickSql(
+      'deliveries',
+      `and t.status in ('DELIVERED', 'FAILED', 'SKIPPED', 'CANCELLED') and coalesce(t.finished_at, t.created_at) < $2`,
+    ),
+    remove: `
+with attempts_removed as (delete from attempts where delivery_id = any($1::uuid[]) returning 1),
+     deliveries_removed as (delete from deliveries where id = any($1::uuid[]) returning 1)
+select 0 as events, (select count(*)::int from deliveries_removed) as deliveries,
+       (select count(*)::int from attempts_removed) as attempts`,
+  },
+  {
+    name: 'events',
+    pick: pickSql('events', 'and not exists (select from deliveries d where d.event_id = t.id)'),
+    remove: `
+with removed as (
+  delete from events t where t.id = any($1::uuid[]) and not exists (select from deliveries d where d.event_id = t.id)
+  returning 1
+)
+select count(*)::int as events, 0 as deliveries, 0 as attempts from removed`,
+  },
+  {
+    name: 'attempts',
+    pick: pickSql('attempts', 'and not exists (select from deliveries d where d.id = t.delivery_id)'),
+    remove: `
+with removed as (delete from attempts where id = any($1::uuid[]) returning 1)
+select 0 as events, 0 as deliveries, count(*)::int as attempts from removed`,
+  },
+];
+
+/** The next rows by id that are older than the instant, and those of them that meet the condition, locked. */
+function pickSql(table: string, condition: string): string {
+  return `
+with step as materialized (
+  select id from ${table} where id > $1 and id < posthorn_uuid_at($2) order by id limit $3
+), picked as (
+  select t.id from ${table} t where t.id = any(array(select id from step)) ${condition} for update skip locked
+)
+select (select id from step order by id desc limit 1) as last, (select count(*)::int from step) as seen,
+       array(select id from picked) as ids`;
+}
+
+/** Walks the table once, in steps whose size follows from how long they take. */
+async function runPhase(database: Database, phase: Phase, { options, signal, result }: Run): Promise<void> {
+  const { olderThan, stepRowsMax = stepRowsMaxDefault } = options;
+  let after: string | null = beforeAllIds;
+  let rowCount = Math.min(stepRowsFirst, stepRowsMax);
+  while (after !== null && !signal.aborted) {
+    const startedAt = performance.now();
+    const step = await runStep(database, phase, [after, olderThan, rowCount]);
+    const stepMs = performance.now() - startedAt;
+    result.eventCount += step.events;
+    result.deliveryCount += step.deliveries;
+    result.attemptCount += step.attempts;
+    after = step.seen < rowCount ? null : step.last;
+    if (after !== null) await pause(pausePerStep * stepMs, signal);
+    rowCount = Math.min(stepRowsMax, nextRowCount(rowCount, stepMs));
+  }
+}
+
+function nextRowCount(rowCount: number, stepMs: number): number {
+  if (stepMs > 2 * stepAimMs) return Math.max(stepRowsMin, Math.ceil(rowCount / 2));
+  return stepMs < stepAimMs / 2 ? rowCount * 2 : rowCount;
+}
+
+interface Step {
+  last: string | null;
+  seen: number;
+  events: number;
+  deliveries: number;
+  attempts: number;
+}
+
+async function runStep(database: Database, phase: Phase, values: readonly unknown[]): Promise<Step> {
+  const client = await database.pipeline.connect();
+  let failure: Error | undefined;
+  const onLost = (error: Error): void => void (failure = error); // the statement under way rejects with it
+  client.once('error', onLost);
+  try {
+    await client.query('begin');
+    const step = await pickAndRemove(client, phase, values);
+    await client.query('commit');
+    return step;
+  } catch (error) {
+    failure = new Error(`a step of the cleanup of ${phase.name} failed`, { cause: error });
+    throw failure;
+  } finally {
+    client.off('error', onLost);
+    client.release(failure); // one that failed is closed, and its transaction with it
+  }
+}
+
+async function pickAndRemove(client: PoolClient, phase: Phase, values: readonly unknown[]): Promise<Step> {
+  const picked = await client.query<{ last: string | null; seen: number; ids: string[] }>({
+    name: `cleanup-pick-${phase.name}`,
+    text: phase.pick,
+    values: [...values],
+  });
+  const [{ last, seen, ids } = { last: null, seen: 0, ids: [] }] = picked.rows;
+  const nothing = { events: 0, deliveries: 0, attempts: 0 };
+  if (ids.length === 0) return { last, seen, ...nothing };
+  const removed = await client.query<Omit<Step, 'last' | 'seen'>>({
+    name: `cleanup-remove-${phase.name}`,
+    text: phase.remove,
+    values: [ids],
+  });
+  return { last, seen, ...(removed.rows[0] ?? nothing) };
+}
+
+/** Leaves the database to the deliveries for a while, less long when the signal aborts. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await setTimeout(ms, null, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error; // aborted: the caller looks at the signal
+  }
+}

@@ -1,0 +1,22 @@
+/** What a worker's process has used since `watchUsage`. */
+export interface UsageReport {
+  kind: 'usage';
+  cpuMs: number;
+  /** The largest resident set that was seen, in MB. */
+  rssMaxMb: number;
+}
+
+/** Watches this process from now on, and answers { kind: 'usage' } with what it has used. */
+export function watchUsage(): void {
+  const cpuBefore = process.cpuUsage();
+  let rssMax = 0;
+  const look = (): void => void (rssMax = Math.max(rssMax, process.memoryUsage.rss()));
+  setInterval(look, 100).unref();
+  process.on('message', (told: { kind: string }) => {
+    if (told.kind !== 'usage') return;
+    look();
+    const { user, system } = process.cpuUsage(cpuBefore);
+    const report: UsageReport = { kind: 'usage', cpuMs: (user + system) / 1000, rssMaxMb: rssMax / 1e6 };
+    process.send?.(report);
+  });
+}
