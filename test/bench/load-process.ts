@@ -38,6 +38,7 @@ const backlogBatchMax = 500;
 
 const emit = await openEmitter(JSON.parse(process.env['BENCH_TARGET'] ?? '') as EmitterTarget);
 let turn = 0;
+process.once('disconnect', () => process.exit(0)); // the benchmark has ended, perhaps by a signal
 process.on('message', (load: Backlog | Offer | Loop) => void run(load));
 process.send?.({ kind: 'ready' });
 

@@ -40,6 +40,7 @@ let hungCount = 0;
 let firstAt = 0;
 let lastAt = 0;
 
+process.once('disconnect', () => process.exit(0)); // the benchmark has ended, perhaps by a signal
 const ports = await Promise.all(Array.from({ length: originsMax }, listen));
 process.on('message', (told: Told) => {
   if (told.kind === 'report') process.send?.(report(told.expected));

@@ -6,8 +6,9 @@ export interface UsageReport {
   rssMaxMb: number;
 }
 
-/** Watches this process from now on, and answers { kind: 'usage' } with what it has used. */
+/** Watches this process from now on, answers { kind: 'usage' } with what it has used, and ends it with the benchmark. */
 export function watchUsage(): void {
+  process.once('disconnect', () => process.exit(0)); // the benchmark has ended, perhaps by a signal
   const cpuBefore = process.cpuUsage();
   let rssMax = 0;
   const look = (): void => void (rssMax = Math.max(rssMax, process.memoryUsage.rss()));
