@@ -1,7 +1,7 @@
-import { fromUUID, toUUID } from 'typeid-js';
+import { suffixOfUuid, uuidOfSuffix } from './typeid-suffix.ts';
 
 // src/domain: the rules of Posthorn as pure functions. No I/O, no clock, no randomness: what varies is a parameter.
-// Everything else may import it; it imports only itself, node:crypto and the TypeID codec.
+// Everything else may import it; it imports only itself and node:crypto.
 
 /** The prefix of each kind of id, as in `evt_01h455vb4pex5vsknk084sn02q`. */
 export const idPrefixes = {
@@ -56,11 +56,10 @@ export function kindOfId(text: string): IdKind | null {
 /** The id of the kind that stands for a UUID in its usual text form. */
 export function idFromUuid<Kind extends IdKind>(kind: Kind, uuid: string): Id<Kind> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the parser is where the brand is given
-  return fromUUID(uuid, idPrefixes[kind]) as string as Id<Kind>;
+  return `${idPrefixes[kind]}_${suffixOfUuid(uuid)}` as Id<Kind>;
 }
 
 /** The UUID behind an id, as Postgres takes it. */
 export function uuidOf(id: Id<IdKind>): string {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- typeid-js brands its strings its own way
-  return toUUID(id as string as Parameters<typeof toUUID>[0]);
+  return uuidOfSuffix(id);
 }

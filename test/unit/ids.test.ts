@@ -1,4 +1,5 @@
 import * as fc from 'fast-check';
+import { fromUUID, toUUID } from 'typeid-js';
 import { expect, test } from 'vitest';
 import { findId, idFromUuid, type IdKind, idPrefixes, kindOfId, parseId, uuidOf } from '../../src/domain/ids.ts';
 
@@ -12,6 +13,16 @@ test('any UUID of any kind comes back from its id, which names its kind', () => 
       expect(uuidOf(id)).toBe(uuid);
       expect(kindOfId(id)).toBe(kind);
       expect(parseId(kind, id)).toBe(id);
+    }),
+  );
+});
+
+test('ids are what the TypeID library makes of them, and the other way round', () => {
+  fc.assert(
+    fc.property(anyKind, fc.uuid(), (kind, uuid) => {
+      const id = fromUUID(uuid, idPrefixes[kind]);
+      expect(idFromUuid(kind, uuid)).toBe(id);
+      expect(uuidOf(parseId(kind, id))).toBe(toUUID(id));
     }),
   );
 });
