@@ -105,6 +105,11 @@ async function startRoleWorker({ config, logger, stack, database, secretBox, que
 
 async function startRoleGateway(parts: Parts): Promise<{ url: string } & AsyncDisposable> {
   const { config, logger, stack, database, queue } = parts;
+  // Loaded here and not at the top: a process that only delivers has no use for GraphQL, which takes 40 MB.
+  const [{ startGateway }, { schema }] = await Promise.all([
+    import('./gateway/gateway.ts'),
+    import('../schema/index.ts'),
+  ]);
   return await startGateway({
     schema,
     logger,

@@ -1,4 +1,5 @@
 import { circuitOpenMs, failingReason } from '../src/domain/receiver-health.ts';
+import { endsWithin } from '../src/time-limit.ts';
 import { InFlightLimit, type Place } from './in-flight-limit.ts';
 import { Lane, type CircuitStep, type Started } from './lane.ts';
 import type { Dispatch, DueDelivery, SendResult } from '../src/domain/delivery.ts';
@@ -36,8 +37,14 @@ export interface AdmissionSettings {
 
 /** Parked deliveries taken at a time at most. */
 const takenMax = 128;
+/** How long the deliveries of one job wait for room in their lanes, and for a sign that there may be some, in milliseconds. */
+const patienceMs = 500;
+const movingMs = 50;
 /** The wait after a rate limit that failed, in milliseconds. */
 const rateErrorWaitMs = 1_000;
+
+type Waiting = Exclude<Urgency, 'urgent'>;
+type Verdict = ReturnType<Lane['arrive']>;
 
 /**
  * Decides when each due delivery is attempted, so that one bad receiver harms nobody: there is room for so many in all, each
@@ -62,19 +69,29 @@ export class Admission {
 
   /** Places the deliveries of one job. Gives those that it could not place because it is stopping. */
   async admit(deliveries: readonly DueDelivery[], urgency: Urgency): Promise<DueDelivery[]> {
+    if (urgency === 'urgent') return this.#startAll(deliveries);
+    await this.#look(deliveries);
     const left: DueDelivery[] = [];
+    const full: DueDelivery[] = [];
     const parking: Promise<void>[] = [];
-    if (urgency !== 'urgent') await this.#look(deliveries);
     for (const due of deliveries) {
-      if (this.#stopping) left.push(due);
-      else if (this.#underWay.has(due.id)) continue; // the hint was doubled
-      else if (urgency === 'urgent') this.#start(this.#laneOf(due.webhookId), due.id, this.#limit.take());
-      else {
-        const entered = this.#limit.enter();
-        const place = entered instanceof Promise ? await entered : entered;
-        if (place === null) left.push(due);
-        else if (this.#place(due, urgency, place) === 'park') parking.push(this.#park(due.id));
+      switch (await this.#enter(due, urgency)) {
+        case 'left':
+          left.push(due);
+          break;
+        case 'full':
+          full.push(due);
+          break;
+        case 'park':
+          parking.push(this.#park(due.id));
+          break;
+        case 'start':
+        case 'wait': // it is placed
       }
+    }
+    const untilMs = performance.now() + patienceMs;
+    for (const due of full) {
+      if ((await this.#placePatiently(due, urgency, untilMs)) === 'park') parking.push(this.#park(due.id));
     }
     await Promise.all(parking);
     return left;
@@ -126,13 +143,45 @@ export class Admission {
     if (settings !== null) lane.see(settings);
   }
 
-  #place(due: DueDelivery, urgency: 'normal' | 'released', place: Place): 'start' | 'wait' | 'park' {
+  /** Starts what a person waits for, whatever else is under way. */
+  #startAll(deliveries: readonly DueDelivery[]): DueDelivery[] {
+    if (this.#stopping) return [...deliveries];
+    for (const due of deliveries) {
+      if (!this.#underWay.has(due.id)) this.#start(this.#laneOf(due.webhookId), due.id, this.#limit.take());
+    }
+    return [];
+  }
+
+  /** Places a delivery as soon as there is room among all; says `left` when there never will be. */
+  async #enter(due: DueDelivery, urgency: Waiting): Promise<Verdict | 'left'> {
+    if (this.#underWay.has(due.id)) return 'wait'; // the hint was doubled
+    const entered = this.#limit.enter();
+    const place = entered instanceof Promise ? await entered : entered;
+    return place === null ? 'left' : this.#place(due, urgency, place);
+  }
+
+  /** Starts the delivery or lets it wait in its lane, and says what else is to be done with it. */
+  #place(due: DueDelivery, urgency: Waiting, place: Place): Verdict {
     const lane = this.#laneOf(due.webhookId);
     const verdict = lane.arrive(due.id, urgency);
     if (verdict === 'start') this.#start(lane, due.id, place);
     else place.leave();
     if (verdict === 'wait') this.#pump(lane);
     return verdict;
+  }
+
+  /**
+   * Waits a moment for room in a full lane as long as it moves: parking is dear, and a busy worker is not a slow receiver.
+   * Once a webhook has a backlog, nobody waits for its lane any more.
+   */
+  async #placePatiently(due: DueDelivery, urgency: Waiting, untilMs: number): Promise<Verdict> {
+    for (;;) {
+      const verdict = this.#place(due, urgency, this.#limit.take());
+      if (verdict !== 'full') return verdict;
+      const lane = this.#laneOf(due.webhookId);
+      const isMoving = performance.now() < untilMs && (await endsWithin(movingMs, lane.someSent()));
+      if (!isMoving || this.#stopping) return lane.overflow();
+    }
   }
 
   #laneOf(webhookId: WebhookId): Lane {

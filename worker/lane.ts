@@ -41,6 +41,7 @@ export class Lane {
   #openedAtMs = 0;
   #ratePerSecond: number | null = null;
   #rateTokens = 0;
+  #someSent: PromiseWithResolvers<void> | null = null;
   /** Whether more of its deliveries may be parked in Postgres. */
   hasBacklog = false;
   /** Changes of the circuit that are being written; until they are, what the database says is older than what we know. */
@@ -76,8 +77,11 @@ export class Lane {
     this.#circuit = circuit;
   }
 
-  /** Says whether a delivery that comes in may start, waits here, or is to be parked. */
-  arrive(id: DeliveryId, urgency: Exclude<Urgency, 'urgent'>): 'start' | 'wait' | 'park' {
+  /**
+   * Says whether a delivery that comes in may start, waits here, or is to be parked. `full` is for a lane that has no room
+   * now and may have some in a moment: a busy webhook whose cap still grows, or a worker that has much to do.
+   */
+  arrive(id: DeliveryId, urgency: Exclude<Urgency, 'urgent'>): 'start' | 'wait' | 'full' | 'park' {
     if (urgency === 'released') this.hasBacklog = true;
     else if (this.hasBacklog) return 'park';
     if (this.#waiting.length === 0 && this.#mayStart()) {
@@ -88,6 +92,18 @@ export class Lane {
       this.#waiting.push(id);
       return 'wait';
     }
+    if (this.#circuit !== null || this.#ratePerSecond !== null) return this.overflow();
+    return 'full';
+  }
+
+  /** Resolves when one of its requests is over. */
+  async someSent(): Promise<void> {
+    this.#someSent ??= Promise.withResolvers();
+    await this.#someSent.promise;
+  }
+
+  /** Takes note that a delivery is parked for want of room: what comes later goes behind it. */
+  overflow(): 'park' {
     this.hasBacklog = this.#circuit === null;
     return 'park';
   }
@@ -110,6 +126,8 @@ export class Lane {
     if (started.isSent) return;
     started.isSent = true;
     this.#inFlight -= 1;
+    this.#someSent?.resolve();
+    this.#someSent = null;
   }
 
   /** Learns from an attempt's result, before it counts as sent; gives what is to be done to the circuit, if anything. */

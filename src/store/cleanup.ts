@@ -141,7 +141,7 @@ interface Step {
 }
 
 async function runStep(database: Database, phase: Phase, values: readonly unknown[]): Promise<Step> {
-  const client = await database.pipeline.connect();
+  const client = await database.upkeep.connect();
   let failure: Error | undefined;
   const onLost = (error: Error): void => void (failure = error); // the statement under way rejects with it
   client.once('error', onLost);

@@ -127,8 +127,7 @@ with input as materialized (
          waits,
          case when skipped then 'WEBHOOK_DISABLED' end,
          case when skipped then now() end
-  from stored s
-  join input i on i.id = s.id
+  from input i
   join webhooks w on w.project_id = i.project_id and w.deleted_at is null
    and case when i.test_webhook_id is null then w.event_types && i.filters else w.id = i.test_webhook_id end
    and w.id is distinct from i.except_webhook_id
@@ -136,15 +135,19 @@ with input as materialized (
     select w.status = 'DISABLED' and i.test_webhook_id is null as skipped,
            w.status in ('PAUSED', 'FAILING') and i.test_webhook_id is null and i.due_at is null as waits
   ) state
+  where case when i.idempotency_key is null then true else i.id in (select id from stored) end
   returning id, event_id, webhook_id, status, trigger, max_attempts, due_at, held
 )
-select s.id as event_id, s.created_at, f.id, f.webhook_id, f.status::text, f.trigger::text, f.max_attempts, f.due_at, f.held
-from stored s left join fanned f on f.event_id = s.id`;
+select id as event_id, created_at, null::uuid as id, null::uuid as webhook_id, null as status, null as trigger,
+       null::smallint as max_attempts, null::timestamptz as due_at, null::boolean as held from stored
+union all
+select event_id, null, id, webhook_id, status::text, trigger::text, max_attempts, due_at, held from fanned`;
 
-interface EmitRow {
-  event_id: string;
-  created_at: Date;
-  id: string | null;
+/** A stored event, or a delivery that fan-out made of one. */
+type EmitRow = { event_id: string } & ({ id: null; created_at: Date } | DeliveryRow);
+
+interface DeliveryRow {
+  id: string;
   webhook_id: string;
   status: 'PENDING' | 'SKIPPED';
   trigger: AttemptTrigger;
@@ -168,11 +171,8 @@ export async function storeEvents(
     values: [JSON.stringify(events.map((event) => inputRow(event))), settings.maxAttempts],
   });
   const stored = new Map<string, { createdAt: Date; deliveries: CreatedDelivery[] }>();
-  for (const row of rows) {
-    const entry = stored.get(row.event_id) ?? { createdAt: row.created_at, deliveries: [] };
-    if (row.id !== null) entry.deliveries.push(createdDelivery(row, row.id));
-    stored.set(row.event_id, entry);
-  }
+  for (const row of rows) if (row.id === null) stored.set(row.event_id, { createdAt: row.created_at, deliveries: [] });
+  for (const row of rows) if (row.id !== null) stored.get(row.event_id)?.deliveries.push(createdDelivery(row));
   return events.map((event) => {
     const entry = stored.get(uuidOf(event.id));
     if (entry === undefined) return null;
@@ -195,9 +195,9 @@ function inputRow({ id, body, input, exceptWebhookId }: NewEvent): Record<string
   };
 }
 
-function createdDelivery(row: EmitRow, uuid: string): CreatedDelivery {
+function createdDelivery(row: DeliveryRow): CreatedDelivery {
   return {
-    id: idFromUuid('delivery', uuid),
+    id: idFromUuid('delivery', row.id),
     webhookId: idFromUuid('webhook', row.webhook_id),
     status: row.status,
     trigger: row.trigger,

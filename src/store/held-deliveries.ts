@@ -45,7 +45,7 @@ const releaseMax = 10_000;
  * none any more, so that they end; 10,000 in all. Gives them, to enqueue. For sweep; safe with many workers.
  */
 export async function releaseHeldDeliveries(db: Database): Promise<DueDelivery[]> {
-  const { rows } = await db.pipeline.query<DueRow>({
+  const { rows } = await db.upkeep.query<DueRow>({
     name: 'release-held-deliveries',
     text: releaseSql,
     values: [releaseMax],

@@ -56,7 +56,7 @@ export async function indexOpenDeliveries(
   let openCount = 0;
   let seen = stepSize;
   while (seen === stepSize && !signal.aborted) {
-    const { rows } = await database.pipeline.query<{ seen: number; open: number }>({
+    const { rows } = await database.upkeep.query<{ seen: number; open: number }>({
       name: 'index-open-deliveries',
       text: indexSql,
       values: [settings.graceMs, settings.claimLeaseMs],
@@ -74,7 +74,7 @@ order by due_at limit $2::int`;
 
 /** Deliveries that have been due for longer than the grace, the longest due first, at most `limit`. */
 export async function listDue(database: Database, graceMs: number, limit: number): Promise<DueDelivery[]> {
-  const { rows } = await database.pipeline.query<DueRow>({
+  const { rows } = await database.upkeep.query<DueRow>({
     name: 'list-due',
     text: dueSql,
     values: [graceMs, limit],
@@ -87,7 +87,7 @@ select id, webhook_id from deliveries where due_at <= now() and status = 'DELIVE
 
 /** Deliveries that a worker took longer ago than the lease and never recorded, the oldest first, at most `limit`. */
 export async function listStuck(database: Database, limit: number): Promise<DueDelivery[]> {
-  const { rows } = await database.pipeline.query<DueRow>({ name: 'list-stuck', text: stuckSql, values: [limit] });
+  const { rows } = await database.upkeep.query<DueRow>({ name: 'list-stuck', text: stuckSql, values: [limit] });
   return rows.map((row) => dueDelivery(row));
 }
 
@@ -103,6 +103,6 @@ where d.status = 'DELIVERING' and (d.due_at is not null or d.id > (select mark f
  * embedded stack, whose data folder one process holds.
  */
 export async function releaseAllClaims(database: Database): Promise<number> {
-  const { rowCount } = await database.pipeline.query(releaseSql);
+  const { rowCount } = await database.upkeep.query(releaseSql);
   return rowCount ?? 0;
 }

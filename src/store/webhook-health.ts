@@ -118,7 +118,7 @@ order by id limit $2`;
 
 /** Webhooks whose every attempt has failed for at least that long, at most `limit`. */
 export async function listLongFailing(database: Database, failingMs: number, limit: number): Promise<WebhookRef[]> {
-  const { rows } = await database.pipeline.query<{ project_id: string; id: string }>({
+  const { rows } = await database.upkeep.query<{ project_id: string; id: string }>({
     name: 'list-long-failing',
     text: longFailingSql,
     values: [failingMs, limit],

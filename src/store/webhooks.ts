@@ -134,7 +134,7 @@ export async function deleteWebhook(
 }
 
 async function cancelWaiting(db: Database, webhook: Webhook, after: DeliveryId | null): Promise<DeliveryId[]> {
-  const { rows } = await db.pipeline.query<{ id: string }>(
+  const { rows } = await db.upkeep.query<{ id: string }>(
     // Locked rows are skipped: a worker is claiming them, and its claim cancels them.
     `with step as (
       select id from deliveries

@@ -168,7 +168,7 @@ test('a second cleanup finds nothing more', async () => {
 test('it stops after the step under way when the signal aborts, and the next one removes the rest', async () => {
   await store({ count: 100 });
   const stop = new AbortController();
-  fixture.db.pipeline.once('release', () => stop.abort()); // each step takes a connection and gives it back
+  fixture.db.upkeep.once('release', () => stop.abort()); // each step takes a connection and gives it back
   const first = await cleanup(fixture.db, { olderThan, stepRowsMax: 10 }, stop.signal);
 
   expect(first).toEqual({ eventCount: 0, deliveryCount: 10, attemptCount: 20, finished: false });
@@ -203,7 +203,7 @@ test('two at once remove everything once', async () => {
 
 test('rows that somebody else has locked are left out instead of waited for', async () => {
   await store({ count: 2 });
-  const client = await fixture.db.pipeline.connect();
+  const client = await fixture.db.upkeep.connect();
   await client.query('begin');
   const { rows } = await client.query<{ id: string }>('select id from deliveries order by id limit 1 for update');
 

@@ -68,8 +68,10 @@ test('a database that was empty at the start is read row by row by the hot path,
 
 /** Rows of the hot tables that were read by sequential scans, and by way of an index. */
 async function readRows(): Promise<{ scanned: number; byIndex: number }> {
-  const { pipeline } = fixture.db;
-  const idle = await Promise.all(Array.from({ length: pipeline.totalCount }, async () => await pipeline.connect()));
+  const { pipeline, upkeep } = fixture.db;
+  const idle = await Promise.all(
+    [pipeline, upkeep].flatMap((pool) => Array.from({ length: pool.totalCount }, async () => await pool.connect())),
+  );
   for (const client of idle) await client.query('select pg_stat_force_next_flush()');
   for (const client of idle) client.release();
   const { rows } = await pipeline.query<{ scanned: string; by_index: string }>(
