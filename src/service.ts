@@ -1,9 +1,7 @@
 import { createAddressResolver } from '../worker/egress-addresses.ts';
 import { createHostCheck } from '../worker/egress-host-check.ts';
 import { startWorker } from '../worker/worker.ts';
-import { schema } from '../schema/index.ts';
 import { parseCidrs } from './domain/address-policy.ts';
-import { startGateway } from './gateway/gateway.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startDeliveryQueue } from './queue.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
