@@ -149,8 +149,8 @@ export class Admission {
     const end = (): void => {
       lane.sent(started);
       this.#underWay.delete(id);
-      this.#pump(lane);
       place.leave();
+      this.#pump(lane);
     };
     this.#ports.attempt(id).then(end, (error: unknown) => {
       this.#ports.onError('delivery', error);
@@ -161,12 +161,33 @@ export class Admission {
   /** Lets through what may start, and fetches what that takes: starts under a rate limit, and parked deliveries. */
   #pump(lane: Lane): void {
     if (this.#stopping) return;
-    for (let id = lane.next(); id !== null; id = lane.next()) {
-      if (!this.#underWay.has(id)) this.#start(lane, id, this.#limit.take());
-    }
+    this.#startWaiting(lane);
     void this.#askTokens(lane);
     void this.#takeParked(lane);
     if (lane.isForgettable && this.#lanes.get(lane.webhookId) === lane) this.#lanes.delete(lane.webhookId);
+  }
+
+  /** Starts what waits in the lane, as far as there is room in all; beyond that it asks for one place after the other. */
+  #startWaiting(lane: Lane): void {
+    while (lane.hasNext && !lane.isAwaitingPlace) {
+      const entered = this.#limit.enter();
+      if (entered instanceof Promise) void this.#startLater(lane, entered);
+      else this.#startNext(lane, entered);
+    }
+  }
+
+  async #startLater(lane: Lane, entered: Promise<Place | null>): Promise<void> {
+    lane.isAwaitingPlace = true;
+    const place = await entered;
+    lane.isAwaitingPlace = false;
+    if (place !== null) this.#startNext(lane, place);
+    this.#pump(lane);
+  }
+
+  #startNext(lane: Lane, place: Place): void {
+    const id = lane.next();
+    if (id === null || this.#underWay.has(id)) place.leave();
+    else this.#start(lane, id, place);
   }
 
   async #askTokens(lane: Lane): Promise<void> {

@@ -49,6 +49,8 @@ export class Lane {
   isAskingTokens = false;
   /** Whether parked deliveries are being taken. */
   isTakingParked = false;
+  /** Whether one of those that wait is to start as soon as there is room among all deliveries. */
+  isAwaitingPlace = false;
 
   constructor(webhookId: WebhookId, capMax: number) {
     this.webhookId = webhookId;
@@ -65,7 +67,7 @@ export class Lane {
   }
 
   get #isBusy(): boolean {
-    return this.circuitWrites > 0 || this.isAskingTokens || this.isTakingParked;
+    return this.circuitWrites > 0 || this.isAskingTokens || this.isTakingParked || this.isAwaitingPlace;
   }
 
   /** Takes in what the webhook's row says. */
@@ -92,9 +94,14 @@ export class Lane {
     return 'park';
   }
 
+  /** Whether a delivery waits that may start now. */
+  get hasNext(): boolean {
+    return this.#waiting.length > 0 && this.#mayStart();
+  }
+
   /** The next delivery that may start now, or null. */
   next(): DeliveryId | null {
-    if (this.#waiting.length === 0 || !this.#mayStart()) return null;
+    if (!this.hasNext) return null;
     if (this.#ratePerSecond !== null) this.#rateTokens -= 1;
     return this.#waiting.shift() ?? null;
   }
