@@ -61,9 +61,9 @@ export class Lane {
   /** Whether there is nothing to remember of the webhook. */
   get isForgettable(): boolean {
     const isQuiet = this.#inFlight === 0 && this.#waiting.length === 0 && !this.hasBacklog && !this.#isBusy;
-    return (
-      isQuiet && this.#failureWeight === 0 && this.#circuit === null && this.#cap === Math.min(initialCap, this.#capMax)
-    );
+    const isHealthy = this.#failureWeight === 0 && this.#circuit === null;
+    // A delivery whose settings were seen may be waiting for a place: a new lane would not know its rate.
+    return isQuiet && isHealthy && this.#ratePerSecond === null && this.#cap === Math.min(initialCap, this.#capMax);
   }
 
   get #isBusy(): boolean {
