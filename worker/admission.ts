@@ -52,6 +52,8 @@ export class Admission {
   readonly #lanes = new Map<WebhookId, Lane>();
   readonly #underWay = new Map<DeliveryId, Started>();
   readonly #writes = new Map<WebhookId, Promise<void>>();
+  /** Deliveries being parked, and being taken from there. */
+  readonly #moves = new Set<Promise<void>>();
   #stopping = false;
 
   constructor(ports: AdmissionPorts, { inFlightMax, webhookInFlightMax }: AdmissionSettings) {
@@ -73,7 +75,7 @@ export class Admission {
         const entered = this.#limit.enter();
         const place = entered instanceof Promise ? await entered : entered;
         if (place === null) left.push(due);
-        else if (this.#place(due, urgency, place) === 'park') parking.push(this.#park(due.id));
+        else if (this.#place(due, urgency, place) === 'park') parking.push(this.#park(this.#laneOf(due.webhookId), due.id));
       }
     }
     await Promise.all(parking);
@@ -102,6 +104,7 @@ export class Admission {
   async idle(): Promise<void> {
     await this.#limit.idle();
     await Promise.all(this.#writes.values());
+    while (this.#moves.size > 0) await Promise.all(this.#moves);
   }
 
   /** Deliveries under way. */
@@ -115,7 +118,7 @@ export class Admission {
     for (const webhookId of new Set(deliveries.map((due) => due.webhookId))) {
       const settings = this.#ports.recentSettings(webhookId);
       if (settings instanceof Promise) loading.push(this.#seeLater(this.#laneOf(webhookId), settings));
-      else this.#laneOf(webhookId).see(settings);
+      else this.#see(this.#laneOf(webhookId), settings);
     }
     if (loading.length > 0) await Promise.all(loading);
   }
@@ -123,7 +126,17 @@ export class Admission {
   /** Settings that cannot be read now are no reason to send nothing: the claim looks at the webhook again. */
   async #seeLater(lane: Lane, loading: Promise<WebhookSettings | null>): Promise<void> {
     const settings = await loading.catch(() => null);
-    if (settings !== null) lane.see(settings);
+    if (settings !== null) this.#see(lane, settings);
+  }
+
+  #see(lane: Lane, settings: WebhookSettings): void {
+    lane.see(settings);
+    this.#shed(lane);
+  }
+
+  /** Parks what waits in a lane whose circuit is open: it would keep the probe out. */
+  #shed(lane: Lane): void {
+    for (const id of lane.shed()) void this.#park(lane, id);
   }
 
   #place(due: DueDelivery, urgency: 'normal' | 'released', place: Place): 'start' | 'wait' | 'park' {
@@ -161,9 +174,10 @@ export class Admission {
   /** Lets through what may start, and fetches what that takes: starts under a rate limit, and parked deliveries. */
   #pump(lane: Lane): void {
     if (this.#stopping) return;
+    this.#shed(lane);
     this.#startWaiting(lane);
     void this.#askTokens(lane);
-    void this.#takeParked(lane);
+    this.#takeParked(lane);
     if (lane.isForgettable && this.#lanes.get(lane.webhookId) === lane) this.#lanes.delete(lane.webhookId);
   }
 
@@ -206,19 +220,22 @@ export class Admission {
     this.#pump(lane);
   }
 
-  async #takeParked(lane: Lane): Promise<void> {
+  #takeParked(lane: Lane): void {
     const countMax = Math.min(takenMax, lane.backlogWanted());
-    if (countMax === 0 || lane.isTakingParked) return;
-    lane.isTakingParked = true;
+    if (countMax > 0 && !lane.isTakingParked) this.#follow(this.#takeSome(lane, countMax));
+  }
+
+  async #takeSome(lane: Lane, countMax: number): Promise<void> {
+    lane.takeParked();
     try {
       const ids = await this.#ports.takeParked(lane.webhookId, countMax);
-      lane.hasBacklog = ids.length === countMax;
-      lane.wait(ids);
+      lane.tookParked(ids.length < countMax);
+      if (this.#stopping) for (const id of ids) void this.#park(lane, id);
+      else lane.wait(ids);
     } catch (error) {
-      lane.hasBacklog = false; // sweep will let one through, which tells us again
+      lane.tookParked(true); // sweep will let one through, which tells us again
       this.#ports.onError('parked deliveries', error);
     }
-    lane.isTakingParked = false;
     await this.#seeLater(lane, Promise.resolve(this.#ports.recentSettings(lane.webhookId)));
     this.#pump(lane);
   }
@@ -231,7 +248,7 @@ export class Admission {
     }
     const { openCount } = step;
     const openMs = circuitOpenMs(openCount, this.#ports.random());
-    for (const id of lane.open(openCount, openMs)) void this.#park(id);
+    for (const id of lane.open(openCount, openMs)) void this.#park(lane, id);
     const opening = { reason: failingReason(result), openMs, openCount };
     this.#write(lane, async () => await this.#ports.openCircuit({ projectId, webhookId }, opening));
   }
@@ -264,9 +281,25 @@ export class Admission {
     if (this.#writes.get(webhookId) === write) this.#writes.delete(webhookId);
   }
 
-  async #park(id: DeliveryId): Promise<void> {
-    await this.#ports
-      .park(id)
-      .catch((error: unknown) => this.#ports.onError('a delivery was not parked; sweep will find it', error));
+  /** Parks a delivery; what was taken of the parked ones meanwhile may be without it. */
+  #park(lane: Lane, id: DeliveryId): Promise<void> {
+    const park = async (): Promise<void> => {
+      lane.parkings += 1;
+      await this.#ports
+        .park(id)
+        .catch((error: unknown) => this.#ports.onError('a delivery was not parked; sweep will find it', error));
+      lane.parkings -= 1;
+      lane.parked();
+      this.#pump(lane);
+    };
+    const parking = park();
+    this.#follow(parking);
+    return parking;
+  }
+
+  /** Keeps what never rejects until it is done, for `idle`. */
+  #follow(move: Promise<void>): void {
+    this.#moves.add(move);
+    void move.then(() => this.#moves.delete(move));
   }
 }

@@ -41,10 +41,13 @@ export class Lane {
   #openedAtMs = 0;
   #ratePerSecond: number | null = null;
   #rateTokens = 0;
+  #isParkedSince = false;
   /** Whether more of its deliveries may be parked in Postgres. */
   hasBacklog = false;
   /** Changes of the circuit that are being written; until they are, what the database says is older than what we know. */
   circuitWrites = 0;
+  /** Deliveries that are being parked. */
+  parkings = 0;
   /** Whether starts were asked of the rate limit, or a wait for them is on. */
   isAskingTokens = false;
   /** Whether parked deliveries are being taken. */
@@ -67,7 +70,8 @@ export class Lane {
   }
 
   get #isBusy(): boolean {
-    return this.circuitWrites > 0 || this.isAskingTokens || this.isTakingParked || this.isAwaitingPlace;
+    const isWriting = this.circuitWrites > 0 || this.parkings > 0;
+    return isWriting || this.isAskingTokens || this.isTakingParked || this.isAwaitingPlace;
   }
 
   /** Takes in what the webhook's row says. */
@@ -138,6 +142,29 @@ export class Lane {
     this.#circuit = { openUntilMs: this.#openedAtMs + openMs, openCount };
     this.hasBacklog = false;
     return this.drain();
+  }
+
+  /** What waits although the circuit is open, to be parked: others opened it, or it was taken from there meanwhile. */
+  shed(): DeliveryId[] {
+    return this.#circuit === null ? [] : this.drain();
+  }
+
+  /** A delivery has been parked: what is being taken this moment may come without it. */
+  parked(): void {
+    if (this.#circuit === null) this.hasBacklog = true;
+    this.#isParkedSince = true;
+  }
+
+  /** Parked deliveries are being taken, until `tookParked`. */
+  takeParked(): void {
+    this.isTakingParked = true;
+    this.#isParkedSince = false;
+  }
+
+  /** They were taken; `isAll` unless there may be more. */
+  tookParked(isAll: boolean): void {
+    this.isTakingParked = false;
+    this.hasBacklog = !isAll || this.#isParkedSince;
   }
 
   /** Empties what was waiting, and gives it. */
