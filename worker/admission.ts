@@ -66,7 +66,7 @@ export class Admission {
   async admit(deliveries: readonly DueDelivery[], urgency: Urgency): Promise<DueDelivery[]> {
     const left: DueDelivery[] = [];
     const parking: Promise<void>[] = [];
-    if (urgency !== 'urgent') await this.#look(deliveries);
+    if (urgency !== 'urgent') await this.#look(deliveries, urgency);
     for (const due of deliveries) {
       if (this.#stopping) left.push(due);
       else if (this.#underWay.has(due.id)) continue; // the hint was doubled
@@ -112,11 +112,12 @@ export class Admission {
     return this.#limit.count;
   }
 
-  /** Shows the lanes what their webhooks' rows say. */
-  async #look(deliveries: readonly DueDelivery[]): Promise<void> {
+  /** Shows the lanes what their webhooks' rows say: this moment, when something has just changed that lets deliveries out. */
+  async #look(deliveries: readonly DueDelivery[], urgency: 'normal' | 'released'): Promise<void> {
+    const { recentSettings, reloadSettings } = this.#ports;
     const loading: Promise<void>[] = [];
     for (const webhookId of new Set(deliveries.map((due) => due.webhookId))) {
-      const settings = this.#ports.recentSettings(webhookId);
+      const settings = urgency === 'released' ? reloadSettings(webhookId) : recentSettings(webhookId);
       if (settings instanceof Promise) loading.push(this.#seeLater(this.#laneOf(webhookId), settings));
       else this.#see(this.#laneOf(webhookId), settings);
     }
