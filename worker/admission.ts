@@ -76,7 +76,8 @@ export class Admission {
         const place = entered instanceof Promise ? await entered : entered;
         if (place === null) left.push(due);
         else if (this.#underWay.has(due.id)) place.leave(); // it was doubled, and both waited for a place
-        else if (this.#place(due, urgency, place) === 'park') parking.push(this.#park(this.#laneOf(due.webhookId), due.id));
+        else if (this.#place(due, urgency, place) === 'park')
+          parking.push(this.#park(this.#laneOf(due.webhookId), due.id));
       }
     }
     await Promise.all(parking);

@@ -99,7 +99,8 @@ export class WebhookCache {
     const uuid = uuidOf(webhookId);
     const settings = this.#kept.get(uuid);
     const ageMs = settings === undefined ? Number.POSITIVE_INFINITY : performance.now() - settings.readAtMs;
-    if (settings === undefined || ageMs > (settings.circuit === null ? usableMs : freshMs)) return this.#readTogether(uuid);
+    if (settings === undefined || ageMs > (settings.circuit === null ? usableMs : freshMs))
+      return this.#readTogether(uuid);
     if (ageMs > freshMs) void this.#refresh(uuid);
     return settings;
   }
