@@ -40,6 +40,10 @@ const takenMax = 128;
 /** How long the deliveries of one job wait for room in their lanes, and for a sign that there may be some, in milliseconds. */
 const patienceMs = 500;
 const movingMs = 50;
+/** Lanes from which on those of quiet webhooks are forgotten, and after how long, in milliseconds. */
+const lanesMax = 10_000;
+const quietMs = 600_000;
+const forgetEveryMs = 10_000;
 /** The wait after a rate limit that failed, in milliseconds. */
 const rateErrorWaitMs = 1_000;
 
@@ -58,7 +62,10 @@ export class Admission {
   readonly #limit: InFlightLimit;
   readonly #lanes = new Map<WebhookId, Lane>();
   readonly #underWay = new Map<DeliveryId, Started>();
-  readonly #writes = new Map<WebhookId, Promise<void>>();
+  /** Deliveries being parked and being taken from there, and circuits being written. */
+  readonly #moves = new Set<Promise<void>>();
+  #lastWrite = Promise.resolve();
+  #forgetAtMs = 0;
   #stopping = false;
 
   constructor(ports: AdmissionPorts, { inFlightMax, webhookInFlightMax }: AdmissionSettings) {
@@ -69,30 +76,21 @@ export class Admission {
 
   /** Places the deliveries of one job. Gives those that it could not place because it is stopping. */
   async admit(deliveries: readonly DueDelivery[], urgency: Urgency): Promise<DueDelivery[]> {
-    if (urgency === 'urgent') return this.#startAll(deliveries);
-    await this.#look(deliveries);
+    const waiting = urgency === 'urgent' ? this.#startUrgent(deliveries) : deliveries;
+    if (waiting.length === 0) return [];
+    const how = urgency === 'released' ? 'released' : 'normal';
+    await this.#look(waiting, how);
     const left: DueDelivery[] = [];
     const full: DueDelivery[] = [];
     const parking: Promise<void>[] = [];
-    for (const due of deliveries) {
-      switch (await this.#enter(due, urgency)) {
-        case 'left':
-          left.push(due);
-          break;
-        case 'full':
-          full.push(due);
-          break;
-        case 'park':
-          parking.push(this.#park(due.id));
-          break;
-        case 'start':
-        case 'wait': // it is placed
-      }
-    }
+    const settle = (due: DueDelivery, verdict: Verdict | 'left'): void => {
+      if (verdict === 'left') left.push(due);
+      else if (verdict === 'full') full.push(due);
+      else if (verdict === 'park') parking.push(this.#park(this.#laneOf(due.webhookId), due.id));
+    };
+    for (const due of waiting) settle(due, await this.#enter(due, how));
     const untilMs = performance.now() + patienceMs;
-    for (const due of full) {
-      if ((await this.#placePatiently(due, urgency, untilMs)) === 'park') parking.push(this.#park(due.id));
-    }
+    for (const due of full) settle(due, await this.#enterPatiently(due, how, untilMs));
     await Promise.all(parking);
     return left;
   }
@@ -118,7 +116,7 @@ export class Admission {
   /** Resolves when nothing is under way any more. */
   async idle(): Promise<void> {
     await this.#limit.idle();
-    await Promise.all(this.#writes.values());
+    while (this.#moves.size > 0) await Promise.all(this.#moves);
   }
 
   /** Deliveries under way. */
@@ -126,13 +124,14 @@ export class Admission {
     return this.#limit.count;
   }
 
-  /** Shows the lanes what their webhooks' rows say. */
-  async #look(deliveries: readonly DueDelivery[]): Promise<void> {
+  /** Shows the lanes what their webhooks' rows say: this moment, when something has just changed that lets deliveries out. */
+  async #look(deliveries: readonly DueDelivery[], urgency: 'normal' | 'released'): Promise<void> {
+    const { recentSettings, reloadSettings } = this.#ports;
     const loading: Promise<void>[] = [];
     for (const webhookId of new Set(deliveries.map((due) => due.webhookId))) {
-      const settings = this.#ports.recentSettings(webhookId);
+      const settings = urgency === 'released' ? reloadSettings(webhookId) : recentSettings(webhookId);
       if (settings instanceof Promise) loading.push(this.#seeLater(this.#laneOf(webhookId), settings));
-      else this.#laneOf(webhookId).see(settings);
+      else this.#see(this.#laneOf(webhookId), settings);
     }
     if (loading.length > 0) await Promise.all(loading);
   }
@@ -140,31 +139,39 @@ export class Admission {
   /** Settings that cannot be read now are no reason to send nothing: the claim looks at the webhook again. */
   async #seeLater(lane: Lane, loading: Promise<WebhookSettings | null>): Promise<void> {
     const settings = await loading.catch(() => null);
-    if (settings !== null) lane.see(settings);
+    if (settings !== null) this.#see(lane, settings);
   }
 
-  /** Starts what a person waits for, whatever else is under way. */
-  #startAll(deliveries: readonly DueDelivery[]): DueDelivery[] {
-    if (this.#stopping) return [...deliveries];
+  #see(lane: Lane, settings: WebhookSettings): void {
+    lane.see(settings);
+    this.#shed(lane);
+  }
+
+  /** Parks what waits in a lane whose circuit is open: it would keep the probe out. */
+  #shed(lane: Lane): void {
+    for (const id of lane.shed()) void this.#park(lane, id);
+  }
+
+  /** Starts what a person waits for, whatever else is under way, and gives those that are too many of one webhook. */
+  #startUrgent(deliveries: readonly DueDelivery[]): DueDelivery[] {
+    const others: DueDelivery[] = [];
     for (const due of deliveries) {
-      if (!this.#underWay.has(due.id)) this.#start(this.#laneOf(due.webhookId), due.id, this.#limit.take());
+      const lane = this.#laneOf(due.webhookId);
+      if (this.#stopping || !lane.takesUrgent) others.push(due);
+      else if (!this.#underWay.has(due.id)) this.#start(lane, due.id, { place: this.#limit.take(), isUrgent: true });
     }
-    return [];
+    return others;
   }
 
   /** Places a delivery as soon as there is room among all; says `left` when there never will be. */
-  async #enter(due: DueDelivery, urgency: Waiting): Promise<Verdict | 'left'> {
+  async #enter(due: DueDelivery, how: Waiting): Promise<Verdict | 'left'> {
     if (this.#underWay.has(due.id)) return 'wait'; // the hint was doubled
     const entered = this.#limit.enter();
     const place = entered instanceof Promise ? await entered : entered;
-    return place === null ? 'left' : this.#place(due, urgency, place);
-  }
-
-  /** Starts the delivery or lets it wait in its lane, and says what else is to be done with it. */
-  #place(due: DueDelivery, urgency: Waiting, place: Place): Verdict {
+    if (place === null) return 'left';
     const lane = this.#laneOf(due.webhookId);
-    const verdict = lane.arrive(due.id, urgency);
-    if (verdict === 'start') this.#start(lane, due.id, place);
+    const verdict = this.#underWay.has(due.id) ? 'wait' : lane.arrive(due.id, how);
+    if (verdict === 'start') this.#start(lane, due.id, { place, isUrgent: false });
     else place.leave();
     if (verdict === 'wait') this.#pump(lane);
     return verdict;
@@ -174,32 +181,41 @@ export class Admission {
    * Waits a moment for room in a full lane as long as it moves: parking is dear, and a busy worker is not a slow receiver.
    * Once a webhook has a backlog, nobody waits for its lane any more.
    */
-  async #placePatiently(due: DueDelivery, urgency: Waiting, untilMs: number): Promise<Verdict> {
+  async #enterPatiently(due: DueDelivery, how: Waiting, untilMs: number): Promise<Verdict | 'left'> {
     for (;;) {
-      const verdict = this.#place(due, urgency, this.#limit.take());
-      if (verdict !== 'full') return verdict;
       const lane = this.#laneOf(due.webhookId);
       const isMoving = performance.now() < untilMs && (await endsWithin(movingMs, lane.someSent()));
       if (!isMoving || this.#stopping) return lane.overflow();
+      const verdict = await this.#enter(due, how);
+      if (verdict !== 'full') return verdict;
     }
   }
 
   #laneOf(webhookId: WebhookId): Lane {
     const known = this.#lanes.get(webhookId);
     if (known !== undefined) return known;
+    if (this.#lanes.size >= lanesMax && performance.now() > this.#forgetAtMs) this.#forgetQuiet();
     const lane = new Lane(webhookId, this.#webhookInFlightMax);
     this.#lanes.set(webhookId, lane);
     return lane;
   }
 
-  #start(lane: Lane, id: DeliveryId, place: Place): void {
-    const started = lane.start();
+  /** Forgets the lanes of which nothing has been heard for long; what they had learned of their webhooks is learned anew. */
+  #forgetQuiet(): void {
+    const nowMs = performance.now();
+    this.#forgetAtMs = nowMs + forgetEveryMs;
+    const sinceMs = nowMs - quietMs;
+    for (const [webhookId, lane] of this.#lanes) if (lane.isQuietSince(sinceMs)) this.#lanes.delete(webhookId);
+  }
+
+  #start(lane: Lane, id: DeliveryId, { place, isUrgent }: { place: Place; isUrgent: boolean }): void {
+    const started = lane.start(isUrgent);
     this.#underWay.set(id, started);
     const end = (): void => {
       lane.sent(started);
       this.#underWay.delete(id);
-      this.#pump(lane);
       place.leave();
+      this.#pump(lane);
     };
     this.#ports.attempt(id).then(end, (error: unknown) => {
       this.#ports.onError('delivery', error);
@@ -210,12 +226,34 @@ export class Admission {
   /** Lets through what may start, and fetches what that takes: starts under a rate limit, and parked deliveries. */
   #pump(lane: Lane): void {
     if (this.#stopping) return;
-    for (let id = lane.next(); id !== null; id = lane.next()) {
-      if (!this.#underWay.has(id)) this.#start(lane, id, this.#limit.take());
-    }
+    this.#shed(lane);
+    this.#startWaiting(lane);
     void this.#askTokens(lane);
-    void this.#takeParked(lane);
+    this.#takeParked(lane);
     if (lane.isForgettable && this.#lanes.get(lane.webhookId) === lane) this.#lanes.delete(lane.webhookId);
+  }
+
+  /** Starts what waits in the lane, as far as there is room in all; beyond that it asks for one place after the other. */
+  #startWaiting(lane: Lane): void {
+    while (lane.hasNext && !lane.isAwaitingPlace) {
+      const entered = this.#limit.enter();
+      if (entered instanceof Promise) void this.#startLater(lane, entered);
+      else this.#startNext(lane, entered);
+    }
+  }
+
+  async #startLater(lane: Lane, entered: Promise<Place | null>): Promise<void> {
+    lane.isAwaitingPlace = true;
+    const place = await entered;
+    lane.isAwaitingPlace = false;
+    if (place !== null) this.#startNext(lane, place);
+    this.#pump(lane);
+  }
+
+  #startNext(lane: Lane, place: Place): void {
+    const id = lane.next();
+    if (id === null || this.#underWay.has(id)) place.leave();
+    else this.#start(lane, id, { place, isUrgent: false });
   }
 
   async #askTokens(lane: Lane): Promise<void> {
@@ -234,19 +272,22 @@ export class Admission {
     this.#pump(lane);
   }
 
-  async #takeParked(lane: Lane): Promise<void> {
+  #takeParked(lane: Lane): void {
     const countMax = Math.min(takenMax, lane.backlogWanted());
-    if (countMax === 0 || lane.isTakingParked) return;
-    lane.isTakingParked = true;
+    if (countMax > 0 && !lane.isTakingParked) this.#follow(this.#takeSome(lane, countMax));
+  }
+
+  async #takeSome(lane: Lane, countMax: number): Promise<void> {
+    lane.takeParked();
     try {
       const ids = await this.#ports.takeParked(lane.webhookId, countMax);
-      lane.hasBacklog = ids.length === countMax;
-      lane.wait(ids);
+      lane.tookParked(ids.length < countMax);
+      if (this.#stopping) for (const id of ids) void this.#park(lane, id);
+      else lane.wait(ids);
     } catch (error) {
-      lane.hasBacklog = false; // sweep will let one through, which tells us again
+      lane.tookParked(true); // sweep will let one through, which tells us again
       this.#ports.onError('parked deliveries', error);
     }
-    lane.isTakingParked = false;
     await this.#seeLater(lane, Promise.resolve(this.#ports.recentSettings(lane.webhookId)));
     this.#pump(lane);
   }
@@ -259,42 +300,47 @@ export class Admission {
     }
     const { openCount } = step;
     const openMs = circuitOpenMs(openCount, this.#ports.random());
-    for (const id of lane.open(openCount, openMs)) void this.#park(id);
+    for (const id of lane.open(openCount, openMs)) void this.#park(lane, id);
     const opening = { reason: failingReason(result), openMs, openCount };
     this.#write(lane, async () => await this.#ports.openCircuit({ projectId, webhookId }, opening));
   }
 
-  /** Writes changes of one webhook's circuit one after the other. */
+  /** Writes a change of a webhook's circuit, in its turn: a network that fails opens thousands at once. */
   #write(lane: Lane, change: () => Promise<void>): void {
     lane.circuitWrites += 1;
     const write = async (): Promise<void> => {
-      try {
-        await change();
-      } catch (error) {
-        this.#ports.onError(
-          'a circuit was not written; this worker goes by it, the next attempt writes it again',
-          error,
-        );
-      }
+      await change().catch((error: unknown) =>
+        this.#ports.onError('a circuit was not written; this worker goes by it, the next attempt writes it', error),
+      );
       const settings = await this.#ports.reloadSettings(lane.webhookId).catch(() => null);
       lane.circuitWrites -= 1;
-      if (settings !== null) lane.see(settings);
+      if (settings !== null) this.#see(lane, settings);
       if (settings?.circuit === null) lane.hasBacklog = true;
       this.#pump(lane);
     };
-    const done = (this.#writes.get(lane.webhookId) ?? Promise.resolve()).then(write);
-    this.#writes.set(lane.webhookId, done);
-    void this.#forget(lane.webhookId, done);
+    this.#lastWrite = this.#lastWrite.then(write);
+    this.#follow(this.#lastWrite);
   }
 
-  async #forget(webhookId: WebhookId, write: Promise<void>): Promise<void> {
-    await write;
-    if (this.#writes.get(webhookId) === write) this.#writes.delete(webhookId);
+  /** Parks a delivery; what was taken of the parked ones meanwhile may be without it. */
+  #park(lane: Lane, id: DeliveryId): Promise<void> {
+    const park = async (): Promise<void> => {
+      lane.parkings += 1;
+      await this.#ports
+        .park(id)
+        .catch((error: unknown) => this.#ports.onError('a delivery was not parked; sweep will find it', error));
+      lane.parkings -= 1;
+      lane.parked();
+      this.#pump(lane);
+    };
+    const parking = park();
+    this.#follow(parking);
+    return parking;
   }
 
-  async #park(id: DeliveryId): Promise<void> {
-    await this.#ports
-      .park(id)
-      .catch((error: unknown) => this.#ports.onError('a delivery was not parked; sweep will find it', error));
+  /** Keeps what never rejects until it is done, for `idle`. */
+  #follow(move: Promise<void>): void {
+    this.#moves.add(move);
+    void move.then(() => this.#moves.delete(move));
   }
 }

@@ -17,12 +17,16 @@ export type CircuitStep = { kind: 'open'; openCount: number } | { kind: 'close' 
 export interface Started {
   readonly lane: Lane;
   readonly startedAtMs: number;
+  /** Whether it passed all others. */
+  readonly isUrgent: boolean;
   /** Whether its request is over, so that it no longer counts against the cap. */
   isSent: boolean;
 }
 
 /** What a rate-limited webhook may have waiting here, in seconds of its rate. */
 const rateWaitingSeconds = 2;
+/** Deliveries of a webhook under way that passed all others, at most. */
+const urgentMax = 8;
 
 /**
  * One webhook as this worker sees it: how many of its requests may be under way, which deliveries wait for room, and
@@ -33,8 +37,11 @@ const rateWaitingSeconds = 2;
 export class Lane {
   readonly webhookId: WebhookId;
   readonly #capMax: number;
-  readonly #waiting: DeliveryId[] = [];
+  /** In the order in which they came. */
+  readonly #waiting = new Set<DeliveryId>();
   #inFlight = 0;
+  #urgentCount = 0;
+  #usedAtMs = performance.now();
   #cap: number;
   #failureWeight = 0;
   #circuit: OpenCircuit | null = null;
@@ -42,14 +49,19 @@ export class Lane {
   #ratePerSecond: number | null = null;
   #rateTokens = 0;
   #someSent: PromiseWithResolvers<void> | null = null;
+  #isParkedSince = false;
   /** Whether more of its deliveries may be parked in Postgres. */
   hasBacklog = false;
   /** Changes of the circuit that are being written; until they are, what the database says is older than what we know. */
   circuitWrites = 0;
+  /** Deliveries that are being parked. */
+  parkings = 0;
   /** Whether starts were asked of the rate limit, or a wait for them is on. */
   isAskingTokens = false;
   /** Whether parked deliveries are being taken. */
   isTakingParked = false;
+  /** Whether one of those that wait is to start as soon as there is room among all deliveries. */
+  isAwaitingPlace = false;
 
   constructor(webhookId: WebhookId, capMax: number) {
     this.webhookId = webhookId;
@@ -59,14 +71,19 @@ export class Lane {
 
   /** Whether there is nothing to remember of the webhook. */
   get isForgettable(): boolean {
-    const isQuiet = this.#inFlight === 0 && this.#waiting.length === 0 && !this.hasBacklog && !this.#isBusy;
-    return (
-      isQuiet && this.#failureWeight === 0 && this.#circuit === null && this.#cap === Math.min(initialCap, this.#capMax)
-    );
+    const isHealthy = this.#failureWeight === 0 && this.#circuit === null;
+    // A delivery whose settings were seen may be waiting for a place: a new lane would not know its rate.
+    const isAsNew = this.#ratePerSecond === null && this.#cap === Math.min(initialCap, this.#capMax);
+    return this.#isQuiet && isHealthy && isAsNew;
+  }
+
+  get #isQuiet(): boolean {
+    return this.#inFlight === 0 && this.#waiting.size === 0 && !this.hasBacklog && !this.#isBusy;
   }
 
   get #isBusy(): boolean {
-    return this.circuitWrites > 0 || this.isAskingTokens || this.isTakingParked;
+    const isWriting = this.circuitWrites > 0 || this.parkings > 0;
+    return isWriting || this.isAskingTokens || this.isTakingParked || this.isAwaitingPlace;
   }
 
   /** Takes in what the webhook's row says. */
@@ -74,6 +91,7 @@ export class Lane {
     this.#ratePerSecond = rateLimitPerSecond;
     if (this.circuitWrites > 0) return;
     if (circuit !== null && this.#circuit === null) this.#openedAtMs = performance.now();
+    if (circuit === null && this.#circuit !== null) this.#failureWeight = 0; // a person or another worker closed it
     this.#circuit = circuit;
   }
 
@@ -82,14 +100,15 @@ export class Lane {
    * now and may have some in a moment: a busy webhook whose cap still grows, or a worker that has much to do.
    */
   arrive(id: DeliveryId, urgency: Exclude<Urgency, 'urgent'>): 'start' | 'wait' | 'full' | 'park' {
+    if (this.#waiting.has(id)) return 'wait'; // the hint was doubled
     if (urgency === 'released') this.hasBacklog = true;
     else if (this.hasBacklog) return 'park';
-    if (this.#waiting.length === 0 && this.#mayStart()) {
-      this.#rateTokens -= this.#ratePerSecond === null ? 0 : 1;
+    if (this.#waiting.size === 0 && this.#mayStart()) {
+      this.#spendToken();
       return 'start';
     }
-    if (this.#circuit === null && this.#waiting.length < this.#waitingMax()) {
-      this.#waiting.push(id);
+    if (this.#circuit === null && this.#waiting.size < this.#waitingMax()) {
+      this.#waiting.add(id);
       return 'wait';
     }
     if (this.#circuit !== null || this.#ratePerSecond !== null) return this.overflow();
@@ -108,17 +127,36 @@ export class Lane {
     return 'park';
   }
 
+  /** Whether a delivery waits that may start now. */
+  get hasNext(): boolean {
+    return this.#waiting.size > 0 && this.#mayStart();
+  }
+
   /** The next delivery that may start now, or null. */
   next(): DeliveryId | null {
-    if (this.#waiting.length === 0 || !this.#mayStart()) return null;
-    if (this.#ratePerSecond !== null) this.#rateTokens -= 1;
-    return this.#waiting.shift() ?? null;
+    if (!this.hasNext) return null;
+    this.#spendToken();
+    const [id = null] = this.#waiting;
+    if (id !== null) this.#waiting.delete(id);
+    return id;
   }
 
   /** Counts a delivery that starts. */
-  start(): Started {
+  start(isUrgent = false): Started {
     this.#inFlight += 1;
-    return { lane: this, startedAtMs: performance.now(), isSent: false };
+    if (isUrgent) this.#urgentCount += 1;
+    this.#usedAtMs = performance.now();
+    return { lane: this, startedAtMs: this.#usedAtMs, isUrgent, isSent: false };
+  }
+
+  /** Whether one more that a person waits for may pass all others: a few at a time, so that nobody can fill the worker. */
+  get takesUrgent(): boolean {
+    return this.#urgentCount < urgentMax;
+  }
+
+  /** Whether nothing is under way or waiting, and has not been since then. */
+  isQuietSince(ms: number): boolean {
+    return this.#isQuiet && this.#usedAtMs < ms;
   }
 
   /** A delivery's request is over, or it never came to one. */
@@ -126,6 +164,7 @@ export class Lane {
     if (started.isSent) return;
     started.isSent = true;
     this.#inFlight -= 1;
+    if (started.isUrgent) this.#urgentCount -= 1;
     this.#someSent?.resolve();
     this.#someSent = null;
   }
@@ -151,27 +190,52 @@ export class Lane {
     return this.drain();
   }
 
+  /** What waits although the circuit is open, to be parked: others opened it, or it was taken from there meanwhile. */
+  shed(): DeliveryId[] {
+    return this.#circuit === null ? [] : this.drain();
+  }
+
+  /** A delivery has been parked: what is being taken this moment may come without it. */
+  parked(): void {
+    if (this.#circuit === null) this.hasBacklog = true;
+    this.#isParkedSince = true;
+  }
+
+  /** Parked deliveries are being taken, until `tookParked`. */
+  takeParked(): void {
+    this.isTakingParked = true;
+    this.#isParkedSince = false;
+  }
+
+  /** They were taken; `isAll` unless there may be more. */
+  tookParked(isAll: boolean): void {
+    this.isTakingParked = false;
+    this.hasBacklog = !isAll || this.#isParkedSince;
+  }
+
   /** Empties what was waiting, and gives it. */
   drain(): DeliveryId[] {
-    return this.#waiting.splice(0);
+    const ids = [...this.#waiting];
+    this.#waiting.clear();
+    return ids;
   }
 
   /** Puts deliveries behind those that wait, which were taken from the backlog for that. */
   wait(ids: readonly DeliveryId[]): void {
-    this.#waiting.push(...ids);
+    for (const id of ids) this.#waiting.add(id);
   }
 
   /** How many parked deliveries there is room for, 0 while there is none. */
   backlogWanted(): number {
-    if (!this.hasBacklog || this.#circuit !== null || this.#waiting.length * 2 > this.#waitingMax()) return 0;
-    return this.#waitingMax() - this.#waiting.length;
+    if (!this.hasBacklog || this.#circuit !== null || this.#waiting.size * 2 > this.#waitingMax()) return 0;
+    return this.#waitingMax() - this.#waiting.size;
   }
 
   /** The rate and how many starts to ask for; null when none is needed. */
   tokensWanted(): { perSecond: number; count: number } | null {
-    if (this.#ratePerSecond === null || this.#rateTokens > 0 || this.#waiting.length === 0) return null;
+    if (this.#ratePerSecond === null || this.#rateTokens > 0 || this.#waiting.size === 0) return null;
     if (this.#circuit !== null || this.#inFlight >= this.#cap) return null;
-    return { perSecond: this.#ratePerSecond, count: Math.min(this.#waiting.length, this.#cap - this.#inFlight) };
+    return { perSecond: this.#ratePerSecond, count: Math.min(this.#waiting.size, this.#cap - this.#inFlight) };
   }
 
   grant(count: number): void {
@@ -181,6 +245,10 @@ export class Lane {
   #close(): CircuitStep {
     this.#circuit = null;
     return { kind: 'close' };
+  }
+
+  #spendToken(): void {
+    if (this.#ratePerSecond !== null) this.#rateTokens -= 1;
   }
 
   #mayStart(): boolean {

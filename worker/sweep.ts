@@ -25,7 +25,11 @@ export async function sweep({ database, queue, settings }: SweepDeps, signal: Ab
   await queue.enqueue(released, { urgency: 'released' });
   if (signal.aborted || (await queue.countReady()) > readyJobsMax) return released.length;
   const due = await listDue(database, settings.graceMs, enqueuedMax);
-  await queue.enqueue(due);
+  await queue.enqueue(due.filter(({ isTest }) => !isTest));
+  await queue.enqueue(
+    due.filter(({ isTest }) => isTest),
+    { urgency: 'urgent' },
+  );
   return released.length + due.length;
 }
 

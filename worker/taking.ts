@@ -15,8 +15,10 @@ import type { Database } from '../src/store/database.ts';
 import type { AnnounceDeps } from './announce.ts';
 import type { WorkerDeps } from './worker.ts';
 
-/** What attempts under way get to end when the worker stops, and then once they were asked to, in milliseconds. */
+/** What a stop gives everything under way to end, and then once it was asked to, in milliseconds. */
 const stopLimitMs = 15_000;
+/** What of that the jobs being placed get: they wait for nothing long. */
+const jobsLimitMs = 3_000;
 const abandonMs = 5_000;
 
 /**
@@ -52,6 +54,7 @@ export async function startTaking(
   );
   const consumer = await startDeliveryConsumer(queueConnection, {
     jobConcurrency: settings.jobConcurrency,
+    stopLimitMs: jobsLimitMs,
     onError: (error) => logger.error({ err: error }, 'queue'),
     handle: async (deliveries, urgency) => {
       const left = await admission.admit(deliveries, urgency);
@@ -61,10 +64,11 @@ export async function startTaking(
   const started = starting.move();
   return {
     [Symbol.asyncDispose]: async () => {
+      const untilMs = performance.now() + stopLimitMs;
       const waiting = admission.stop();
       await consumer[Symbol.asyncDispose]();
       await putBack(deps, waiting);
-      await endOrAbort(admission, stop, logger);
+      await endOrAbort({ admission, stop, untilMs }, logger);
       await started.disposeAsync();
     },
   };
@@ -79,8 +83,11 @@ async function putBack({ queue, logger }: WorkerDeps, waiting: readonly DueDeliv
 }
 
 /** Lets what is under way end, asks it to stop when that takes too long, and in the end leaves it to its claims' expiry. */
-async function endOrAbort(admission: Admission, stop: AbortController, logger: Logger): Promise<void> {
-  if (await endsWithin(stopLimitMs, admission.idle())) return;
+async function endOrAbort(
+  { admission, stop, untilMs }: { admission: Admission; stop: AbortController; untilMs: number },
+  logger: Logger,
+): Promise<void> {
+  if (await endsWithin(Math.max(0, untilMs - performance.now()), admission.idle())) return;
   stop.abort(new Error('the worker is stopping'));
   if (await endsWithin(abandonMs, admission.idle())) return;
   logger.error(`${admission.inFlightCount} deliveries did not stop when asked to`);

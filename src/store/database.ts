@@ -57,6 +57,7 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
       max,
       options: planning.map((setting) => `-c ${setting}`).join(' '),
       statement_timeout: statementTimeoutMs,
+      idle_in_transaction_session_timeout: statementTimeoutMs,
       // The server ends a statement that is slow; this ends one whose server is silent (a lost route, a frozen machine), which
       // would hold a coalescer, and with it every claim or record of the process, until TCP gives up a quarter of an hour later.
       query_timeout: 2 * statementTimeoutMs + 1_000,

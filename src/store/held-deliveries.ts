@@ -15,7 +15,8 @@ import type { Database } from './database.ts';
 const endedStepMax = 1_000;
 
 // The recursion jumps from webhook to webhook along the index on held deliveries: a webhook with a million of them costs
-// one step, not a million. A circuit that is open and whose wait is not over keeps its own.
+// one step, not a million. A circuit that is open and whose wait is not over keeps its own. Those that go on come before
+// those that only end, and none always first.
 const releaseSql = `
 with recursive holder as (
   (select webhook_id from deliveries where held order by webhook_id limit 1)
@@ -30,7 +31,7 @@ with recursive holder as (
      or w.status in ('ACTIVE', 'DISABLED')
      or w.status = 'FAILING' and coalesce(w.circuit_open_until, now()) <= now()
 ), step as (
-  select held.id from released cross join lateral (
+  select held.id from (select * from released order by step_max, random()) released cross join lateral (
     select d.id from deliveries d where d.webhook_id = released.id and d.held
     order by d.id limit released.step_max for update skip locked
   ) held limit $1

@@ -31,14 +31,17 @@ export async function storeOwnEvents(
   settings: EmitSettings,
   inputs: readonly OwnEventInput[],
 ): Promise<OwnEvent[]> {
+  const now = new Date();
   const events = inputs.map(({ projectId, webhookId, type, data }) => ({
     ...newEvent({
       projectId,
       type,
       data,
       idempotencyKey: null,
-      occurredAt: new Date(),
-      deliverAt: null,
+      occurredAt: now,
+      // A due time from the start: should this transaction take so long to commit that sweep has looked past its ids, sweep
+      // finds the deliveries all the same. These are rare, what it costs does not count.
+      deliverAt: now,
       testWebhookId: null,
     }),
     exceptWebhookId: webhookId,

@@ -48,6 +48,10 @@ interface IdentifiedAttempt {
 
 /** Waits before a failed record is tried again: 18 s in all, about as long as the claim stays good. */
 const retryWaitsMs = [100, 500, 2_000, 5_000, 10_000];
+/** No record is tried again later than this after the first try, in milliseconds, however long the tries themselves took. */
+const retryMsMax = 18_000;
+/** Attempts with an event of their own that one statement records. */
+const exhaustedBatchMax = 20;
 
 /**
  * Gives the function that stores an attempt and changes its delivery as decided, in one transaction. Concurrent calls
@@ -63,21 +67,31 @@ export function createRecorder(database: Database, settings: EmitSettings): Reco
           return await withExhausted(transaction, settings, attempts, recorded);
         })
       : await recordAttempts(database.pipeline, attempts, statement);
-  const recordFirst = coalesce(recordBy(recordSql));
-  const recordAgain = coalesce(recordBy(recordAgainSql));
+  // Attempts that end their deliveries as exhausted emit an event each, to who knows how many webhooks: few at a time, so
+  // that a statement too long for its limit holds up no others.
+  const recorders = {
+    normal: { first: coalesce(recordBy(recordSql)), again: coalesce(recordBy(recordAgainSql)) },
+    exhausted: {
+      first: coalesce(recordBy(recordSql), exhaustedBatchMax),
+      again: coalesce(recordBy(recordAgainSql), 1),
+    },
+  };
 
   async function persist(attempt: IdentifiedAttempt): Promise<RecordedAttempt> {
+    const record = recorders[isToldExhausted(attempt.attempt) ? 'exhausted' : 'normal'];
+    const untilMs = performance.now() + retryMsMax;
     let failure: unknown;
     try {
-      return await recordFirst(attempt);
+      return await record.first(attempt);
     } catch (error) {
       failure = error;
     }
     for (const waitMs of retryWaitsMs) {
       if (isRefusedData(failure)) return onlyOne(await recordBy(recordAgainSql)([attempt]));
+      if (performance.now() + waitMs > untilMs) break;
       await setTimeout(waitMs);
       try {
-        return await recordAgain(attempt);
+        return await record.again(attempt);
       } catch (error) {
         failure = error;
       }
@@ -201,7 +215,7 @@ async function recordAttempts(
 ): Promise<RecordedAttempt[]> {
   const { rows } = await database.query<{ id: string; due_at: Date | null; finished_at: Date | null }>({
     ...statement,
-    values: [JSON.stringify(attempts.map(({ attempt, id }) => attemptRow(attempt, id)))],
+    values: [JSON.stringify(inLockOrder(attempts).map(({ attempt, id }) => attemptRow(attempt, id)))],
   });
   const decided = new Map(rows.map((row) => [row.id, row]));
   return attempts.map(({ attempt: { dispatch, decision }, id }) => {
@@ -215,6 +229,11 @@ async function recordAttempts(
     };
     return { attemptId: id, decided: row !== undefined, delivery, exhausted: null };
   });
+}
+
+/** Deliveries are changed in the order of their ids, as sweep does it: neither waits for the other in a circle. */
+function inLockOrder(attempts: readonly IdentifiedAttempt[]): IdentifiedAttempt[] {
+  return attempts.toSorted((a, b) => (a.attempt.dispatch.deliveryId < b.attempt.dispatch.deliveryId ? -1 : 1));
 }
 
 function attemptRow({ dispatch, result, decision }: AttemptToRecord, id: AttemptId): Record<string, unknown> {

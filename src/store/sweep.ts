@@ -68,18 +68,23 @@ export async function indexOpenDeliveries(
 }
 
 const dueSql = `
-select id, webhook_id from deliveries
+select id, webhook_id, trigger = 'TEST' as is_test from deliveries
 where due_at <= now() - $1::int * interval '1 ms' and status in ('PENDING', 'RETRYING', 'DELIVERING')
 order by due_at limit $2::int`;
 
+/** A delivery that nobody took; a test is nothing that may be parked. */
+export interface OverdueDelivery extends DueDelivery {
+  isTest: boolean;
+}
+
 /** Deliveries that have been due for longer than the grace, the longest due first, at most `limit`. */
-export async function listDue(database: Database, graceMs: number, limit: number): Promise<DueDelivery[]> {
-  const { rows } = await database.upkeep.query<DueRow>({
+export async function listDue(database: Database, graceMs: number, limit: number): Promise<OverdueDelivery[]> {
+  const { rows } = await database.upkeep.query<DueRow & { is_test: boolean }>({
     name: 'list-due',
     text: dueSql,
     values: [graceMs, limit],
   });
-  return rows.map((row) => dueDelivery(row));
+  return rows.map((row) => Object.assign(dueDelivery(row), { isTest: row.is_test }));
 }
 
 const stuckSql = `

@@ -29,6 +29,7 @@ export interface HealthChange {
   event: OwnEvent | null;
 }
 
+// Another worker may have opened it for longer. A webhook that was not FAILING has nothing left of an earlier time.
 const openSql = `
 with before as (
   select id, status from webhooks
@@ -39,8 +40,8 @@ update webhooks w set
   status_reason = $3,
   status_changed_at = case when before.status = 'ACTIVE' then now() else w.status_changed_at end,
   circuit_opened_at = now(),
-  circuit_open_until = now() + $4::float8 * interval '1 ms',
-  circuit_open_count = $5
+  circuit_open_until = greatest(w.circuit_open_until, now() + $4::float8 * interval '1 ms'),
+  circuit_open_count = greatest(w.circuit_open_count, $5)
 from before where w.id = before.id
 returning w.name, w.status_changed_at, before.status = 'ACTIVE' as changed`;
 

@@ -92,13 +92,15 @@ export class WebhookCache {
 
   /**
    * Gives them at once when they were read within the last minute, by a promise otherwise; null when there is no such
-   * webhook. What is older than a second is read anew meanwhile.
+   * webhook. What is older than a second is read anew meanwhile, and before it is given when it says that the circuit is
+   * open: others may have closed it, and what is parked for it would wait for the next sweep.
    */
   recent(webhookId: WebhookId): WebhookSettings | Promise<WebhookSettings | null> {
     const uuid = uuidOf(webhookId);
     const settings = this.#kept.get(uuid);
     const ageMs = settings === undefined ? Number.POSITIVE_INFINITY : performance.now() - settings.readAtMs;
-    if (settings === undefined || ageMs > usableMs) return this.#readTogether(uuid);
+    if (settings === undefined || ageMs > (settings.circuit === null ? usableMs : freshMs))
+      return this.#readTogether(uuid);
     if (ageMs > freshMs) void this.#refresh(uuid);
     return settings;
   }

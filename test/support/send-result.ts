@@ -1,4 +1,4 @@
-import type { SendResult } from '../../src/domain/delivery.ts';
+import type { AttemptErrorCode, SendResult } from '../../src/domain/delivery.ts';
 
 /** What an attempt gives whose receiver answered with the status. */
 export function answered(status: number, changes: Partial<SendResult> = {}): SendResult {
@@ -13,4 +13,9 @@ export function answered(status: number, changes: Partial<SendResult> = {}): Sen
     receiverControl: null,
     ...changes,
   };
+}
+
+/** What an attempt gives that got no answer. */
+export function unanswered(errorCode: AttemptErrorCode): SendResult {
+  return answered(200, { response: null, errorCode, errorMessage: 'No answer came.' });
 }
