@@ -10,8 +10,8 @@ import type { Endpoint } from './e2e-client.ts';
 
 // What Posthorn runs on in the end-to-end tests, and Posthorn as real processes on it.
 
-/** Nothing set; or a Postgres and two Redis servers. */
-export type StackKind = 'embedded' | 'redis';
+/** Nothing set; or a Postgres, which then holds the queue as well; or a Postgres and two Redis servers. */
+export type StackKind = 'embedded' | 'postgres' | 'redis';
 
 /** How Posthorn runs: in one process on either stack, or as a gateway and two workers on Redis. */
 export const deployments = ['embedded', 'redis', 'gateway and workers on redis'] as const;
@@ -22,7 +22,7 @@ export interface E2eStack extends AsyncDisposable {
   kind: StackKind;
   env: Record<string, string>;
   dataFolder: string;
-  /** Null on the embedded stack. */
+  /** Null where the queue is in Postgres. */
   durableRedisUrl: string | null;
 }
 
@@ -56,13 +56,11 @@ export async function createStack(kind: StackKind, env: Record<string, string> =
     return { kind, env: { ...common, ...env }, dataFolder, durableRedisUrl: null, [Symbol.asyncDispose]: dispose };
   }
   const database = starting.use(await createEmptyDatabase());
-  const durableRedis = starting.use(await startTestRedis());
-  const volatileRedis = starting.use(await startTestRedis());
+  const redis = kind === 'redis' ? await startRedisServers(starting) : null;
   const servers = {
     HOST: '127.0.0.1',
     DATABASE_URL: database.url,
-    REDIS_URI_DURABLE: durableRedis.url,
-    REDIS_URI_VOLATILE: volatileRedis.url,
+    ...redis,
     POSTHORN_ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
     WEBHOOK_REQUIRE_HTTPS: 'false',
     WEBHOOK_ALLOWED_CIDRS: '127.0.0.0/8',
@@ -72,9 +70,17 @@ export async function createStack(kind: StackKind, env: Record<string, string> =
     kind,
     env: { ...common, ...servers, ...env },
     dataFolder,
-    durableRedisUrl: durableRedis.url,
+    durableRedisUrl: redis?.REDIS_URI_DURABLE ?? null,
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
+}
+
+async function startRedisServers(
+  starting: AsyncDisposableStack,
+): Promise<{ REDIS_URI_DURABLE: string; REDIS_URI_VOLATILE: string }> {
+  const durable = starting.use(await startTestRedis());
+  const volatile = starting.use(await startTestRedis());
+  return { REDIS_URI_DURABLE: durable.url, REDIS_URI_VOLATILE: volatile.url };
 }
 
 /** `posthorn start` on the stack. */
