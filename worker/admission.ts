@@ -33,12 +33,14 @@ export interface AdmissionSettings {
   inFlightMax: number;
   /** Requests of one webhook under way at once. */
   webhookInFlightMax: number;
+  /** How long the deliveries of a job wait for room in lanes that move, in milliseconds (default 500). */
+  patienceMs?: number;
 }
 
 /** Parked deliveries taken at a time at most. */
 const takenMax = 128;
-/** How long the deliveries of one job wait for room in their lanes, and for a sign that there may be some, in milliseconds. */
-const patienceMs = 500;
+const defaultPatienceMs = 500;
+/** A lane moves when one of its requests ends within so many milliseconds. */
 const movingMs = 50;
 /** Lanes from which on those of quiet webhooks are forgotten, and after how long, in milliseconds. */
 const lanesMax = 10_000;
@@ -59,6 +61,7 @@ type Verdict = ReturnType<Lane['arrive']>;
 export class Admission {
   readonly #ports: AdmissionPorts;
   readonly #webhookInFlightMax: number;
+  readonly #patienceMs: number;
   readonly #limit: InFlightLimit;
   readonly #lanes = new Map<WebhookId, Lane>();
   readonly #underWay = new Map<DeliveryId, Started>();
@@ -68,7 +71,8 @@ export class Admission {
   #forgetAtMs = 0;
   #stopping = false;
 
-  constructor(ports: AdmissionPorts, { inFlightMax, webhookInFlightMax }: AdmissionSettings) {
+  constructor(ports: AdmissionPorts, { inFlightMax, webhookInFlightMax, patienceMs }: AdmissionSettings) {
+    this.#patienceMs = patienceMs ?? defaultPatienceMs;
     this.#ports = ports;
     this.#webhookInFlightMax = webhookInFlightMax;
     this.#limit = new InFlightLimit(inFlightMax);
@@ -89,7 +93,7 @@ export class Admission {
       else if (verdict === 'park') parking.push(this.#park(this.#laneOf(due.webhookId), due.id));
     };
     for (const due of waiting) settle(due, await this.#enter(due, how));
-    const untilMs = performance.now() + patienceMs;
+    const untilMs = performance.now() + this.#patienceMs;
     for (const due of full) settle(due, await this.#enterPatiently(due, how, untilMs));
     await Promise.all(parking);
     return left;

@@ -126,7 +126,11 @@ export function createAdmissionWorld(options: WorldOptions = {}): AdmissionWorld
       onError: (message) => void errors.push(message),
       ...options.ports,
     },
-    { inFlightMax: options.inFlightMax ?? 1_000, webhookInFlightMax: options.webhookInFlightMax ?? 64 },
+    {
+      inFlightMax: options.inFlightMax ?? 1_000,
+      webhookInFlightMax: options.webhookInFlightMax ?? 64,
+      patienceMs: options.patienceMs ?? 0,
+    },
   );
   return {
     admission,

@@ -41,6 +41,16 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 describe('room', () => {
+  test('what a person waits for passes the others of its webhook, eight at a time', async () => {
+    const world = createAdmissionWorld();
+    const webhookId = newWebhookId();
+    await world.admit(world.add(webhookId, 8));
+    await world.admit(world.add(webhookId, 12), 'urgent');
+    await settle();
+    expect(world.underWay).toHaveLength(16);
+    expect(world.countOf('held')).toBe(0);
+  });
+
   test('a webhook has eight requests under way, sixteen waiting, and the rest parked, the newest', async () => {
     const world = createAdmissionWorld();
     const due = world.add(newWebhookId(), 40);
@@ -48,6 +58,22 @@ describe('room', () => {
     expect(idsUnderWay(world)).toEqual(due.slice(0, 8).map(({ id }) => id));
     expect(world.countOf('held')).toBe(16);
     expect(due.slice(24).every(({ id }) => world.places.get(id) === 'held')).toBe(true);
+  });
+
+  test('a lane that moves gets a moment before anything is parked, and one that hangs does not', async () => {
+    const world = createAdmissionWorld({ patienceMs: 500 });
+    const [moving, hanging] = [newWebhookId(), newWebhookId()];
+    const due = [...world.add(moving, 60), ...world.add(hanging, 60)];
+    const admitted = world.admit(due);
+    for (let round = 0; round < 60; round += 1) {
+      await vi.advanceTimersByTimeAsync(10);
+      for (const each of world.underWayOf(moving)) each.end(answered(200));
+    }
+    await admitted;
+    await settle();
+    expect(world.countOf('held')).toBe(60 - 8 - 16);
+    expect(world.underWayOf(hanging)).toHaveLength(8);
+    expect(due.slice(0, 60).every(({ id }) => world.attemptCounts.get(id) === 1)).toBe(true);
   });
 
   test('a webhook that hangs keeps no other from its own eight', async () => {
@@ -285,7 +311,7 @@ describe('an open circuit', () => {
 });
 
 describe('a rate', () => {
-  test('is asked for by webhook, for as many as could start, and what it grants starts', async () => {
+  test('is asked for by webhook, for no more than could start, and what it grants starts', async () => {
     const asked: [string, number, number][] = [];
     const rateLimit = {
       take: async (key: string, perSecond: number, wanted: number) => {
@@ -299,11 +325,7 @@ describe('a rate', () => {
     world.setWebhook(webhookId, { rateLimitPerSecond: 7 });
     await world.admit(world.add(webhookId, 3));
     await settle();
-    expect(asked).toEqual([
-      [webhookId, 7, 1],
-      [webhookId, 7, 2],
-      [webhookId, 7, 1],
-    ]);
+    expect(asked).toEqual(Array(3).fill([webhookId, 7, expect.toSatisfy((wanted) => wanted >= 1 && wanted <= 3)]));
     expect(world.underWay).toHaveLength(3);
   });
 

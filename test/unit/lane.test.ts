@@ -25,6 +25,7 @@ function arrive(lane: Lane, count: number): { started: Started[]; waiting: Deliv
     const verdict = lane.arrive(id, 'normal');
     if (verdict === 'start') placed.started.push(lane.start());
     else placed[verdict === 'wait' ? 'waiting' : 'parked'].push(id);
+    if (verdict === 'full') lane.overflow();
   }
   return placed;
 }
@@ -48,6 +49,41 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 describe('a lane with room', () => {
+  test('is full when no place to wait is left, which is not yet a backlog', () => {
+    const lane = newLane();
+    const verdicts = Array.from({ length: 26 }, () => {
+      const verdict = lane.arrive(newId(), 'normal');
+      if (verdict === 'start') lane.start();
+      return verdict;
+    });
+    expect(verdicts.slice(23)).toEqual(['wait', 'full', 'full']);
+    expect(lane.hasBacklog).toBe(false);
+  });
+
+  test('says when one of its requests is over', async () => {
+    const lane = newLane();
+    const started = lane.start();
+    const sent = lane.someSent();
+    lane.sent(started);
+    await sent;
+  });
+
+  test('lets eight pass that a person waits for', () => {
+    const lane = newLane();
+    const urgent = Array.from({ length: 8 }, () => lane.start(true));
+    expect(lane.takesUrgent).toBe(false);
+    lane.sent(urgent[0] ?? lane.start());
+    expect(lane.takesUrgent).toBe(true);
+  });
+
+  test('a hint that is doubled waits once', () => {
+    const lane = newLane();
+    for (let count = 0; count < 8; count += 1) lane.start();
+    const id = newId();
+    expect([lane.arrive(id, 'normal'), lane.arrive(id, 'normal')]).toEqual(['wait', 'wait']);
+    expect(lane.drain()).toEqual([id]);
+  });
+
   test('lets eight start, keeps sixteen waiting, and parks what comes after', () => {
     const lane = newLane();
     const { started, waiting, parked } = arrive(lane, 40);
