@@ -17,6 +17,15 @@ interface OwnEvent {
 /** A circuit waits at least that long before its first probe. */
 const probeAfterMs = 4_000;
 
+/** What a webhook that wants Posthorn's own events got about another, in no order. */
+async function untilTold(watcher: Receiver, webhookId: string, count: number): Promise<OwnEvent[]> {
+  return await untilFound(`${count} events about ${webhookId}`, async () => {
+    const events = watcher.requests.map(({ body }) => JSON.parse(body) as OwnEvent);
+    const about = events.filter(({ data }) => data.webhookId === webhookId);
+    return about.length >= count ? about.toSorted((a, b) => a.type.localeCompare(b.type)) : null;
+  });
+}
+
 describe('the health of webhooks, with two workers', () => {
   let posthorn: RunningPosthorn;
   let client: ApiClient;
@@ -56,15 +65,6 @@ describe('the health of webhooks, with two workers', () => {
 
   async function emitMany(eventType: string, count: number): Promise<string[]> {
     return await Promise.all(Array.from({ length: count }, async () => await emitOne(client, eventType)));
-  }
-
-  /** What a webhook that wants Posthorn's own events got about another, in no order. */
-  async function untilTold(watcher: Receiver, webhookId: string, count: number): Promise<OwnEvent[]> {
-    return await untilFound(`${count} events about ${webhookId}`, async () => {
-      const events = watcher.requests.map(({ body }) => JSON.parse(body) as OwnEvent);
-      const about = events.filter(({ data }) => data.webhookId === webhookId);
-      return about.length >= count ? about.toSorted((a, b) => a.type.localeCompare(b.type)) : null;
-    });
   }
 
   async function startWatcher(): Promise<Receiver> {

@@ -54,6 +54,8 @@ function secretsOf(dispatches: readonly Dispatch[]): string[][] {
   return dispatches.map(({ secrets }) => secrets.map((secret) => Buffer.from(secret).toString('hex')));
 }
 
+const newCache = (): WebhookCache => new WebhookCache(fixture.db, fixture.secretBox, { retryScheduleSeconds: [60] });
+
 describe('from the very next claim on, on every worker', () => {
   test('a changed url, header and schedule hold', async () => {
     const webhookId = await addWebhook(fixture, { url: 'https://old.example/' });
@@ -120,8 +122,6 @@ describe('from the very next claim on, on every worker', () => {
 });
 
 describe('what a worker keeps of webhooks', () => {
-  const newCache = (): WebhookCache => new WebhookCache(fixture.db, fixture.secretBox, { retryScheduleSeconds: [60] });
-
   test('is given at once while it is young, and null by a promise for a webhook that there is not', async () => {
     const cache = newCache();
     const webhookId = await addWebhook(fixture, { rateLimitPerSecond: 9 });
