@@ -51,6 +51,23 @@ async function ownEventTypes(): Promise<string[]> {
   return events.map(({ type }) => type);
 }
 
+/** FAILING since some days, its last attempt failed so many days later. */
+async function addFailing(days: number, laterMs: number): Promise<WebhookId> {
+  const webhookId = await addWebhook(fixture);
+  await open(webhookId);
+  await setWebhook(
+    webhookId,
+    `status_changed_at = now() - interval '${days} days',
+     circuit_opened_at = now() - interval '${days} days' + interval '${laterMs} ms'`,
+  );
+  return webhookId;
+}
+
+async function listed(webhookId: WebhookId): Promise<boolean> {
+  const all = await listLongFailing(fixture.db, 5 * dayMs, 1_000);
+  return all.some((webhook) => webhook.webhookId === webhookId && webhook.projectId === fixture.projectId);
+}
+
 describe('a circuit', () => {
   test('that opens makes the webhook FAILING once, however often it opens again', async () => {
     const webhookId = await addWebhook(fixture);

@@ -54,6 +54,8 @@ function secretsOf(dispatches: readonly Dispatch[]): string[][] {
   return dispatches.map(({ secrets }) => secrets.map((secret) => Buffer.from(secret).toString('hex')));
 }
 
+const newCache = (): WebhookCache => new WebhookCache(fixture.db, fixture.secretBox, { retryScheduleSeconds: [60] });
+
 describe('from the very next claim on, on every worker', () => {
   test('a changed url, header and schedule hold', async () => {
     const webhookId = await addWebhook(fixture, { url: 'https://old.example/' });
@@ -118,8 +120,6 @@ describe('from the very next claim on, on every worker', () => {
     ]);
   });
 });
-
-const newCache = (): WebhookCache => new WebhookCache(fixture.db, fixture.secretBox, { retryScheduleSeconds: [60] });
 
 describe('what a worker keeps of webhooks', () => {
   test('is given at once while it is young, and null by a promise for a webhook that there is not', async () => {
