@@ -101,23 +101,6 @@ describe('a circuit', () => {
   });
 });
 
-/** FAILING since some days, its last attempt failed so many days later. */
-async function addFailing(days: number, laterMs: number): Promise<WebhookId> {
-  const webhookId = await addWebhook(fixture);
-  await open(webhookId);
-  await setWebhook(
-    webhookId,
-    `status_changed_at = now() - interval '${days} days',
-     circuit_opened_at = now() - interval '${days} days' + interval '${laterMs} ms'`,
-  );
-  return webhookId;
-}
-
-async function listed(webhookId: WebhookId): Promise<boolean> {
-  const all = await listLongFailing(fixture.db, 5 * dayMs, 1_000);
-  return all.some((webhook) => webhook.webhookId === webhookId && webhook.projectId === fixture.projectId);
-}
-
 describe('a webhook that fails for too long', () => {
   test('is one whose attempts have failed for the whole time, to the millisecond', async () => {
     expect(await listed(await addFailing(9, 5 * dayMs))).toBe(true);

@@ -63,9 +63,11 @@ describe('a lane with room', () => {
   test('says when one of its requests is over', async () => {
     const lane = newLane();
     const started = lane.start();
-    const sent = lane.someSent();
+    const said: string[] = [];
+    const sent = lane.someSent().then(() => said.push('sent'));
     lane.sent(started);
     await sent;
+    expect(said).toEqual(['sent']);
   });
 
   test('lets eight pass that a person waits for', () => {
