@@ -314,7 +314,7 @@ export class Admission {
     lane.circuitWrites += 1;
     const write = async (): Promise<void> => {
       await change().catch((error: unknown) =>
-        this.#ports.onError('a circuit was not written; this worker goes by it, the next attempt writes it', error),
+        this.#ports.onError('a circuit was not written; the next attempt that says the same writes it', error),
       );
       const settings = await this.#ports.reloadSettings(lane.webhookId).catch(() => null);
       lane.circuitWrites -= 1;

@@ -3,13 +3,15 @@ import { isSuccess } from './delivery.ts';
 
 /**
  * What an attempt says about its receiver. `overloaded`: it asked for less (429, 503). `refused`: it answered anything
- * else that is no success. `unanswered`: no answer came. `unknown`: the attempt failed on our side.
+ * else that is no success. `unanswered`: no answer came. `unknown`: nothing about its health: the attempt failed on our
+ * side, or the answer asks for the webhook to be disabled, which is done for that reason.
  */
 export type ReceiverSign = 'succeeded' | 'overloaded' | 'refused' | 'unanswered' | 'unknown';
 
 /** Reads the sign in an attempt's result. */
-export function receiverSign({ response, errorCode }: SendResult): ReceiverSign {
+export function receiverSign({ response, errorCode, receiverControl }: SendResult): ReceiverSign {
   if (response === null) return errorCode === 'INTERNAL' ? 'unknown' : 'unanswered';
+  if (response.status === 410 || receiverControl === 'disable') return 'unknown';
   if (isSuccess(response.status)) return 'succeeded';
   return response.status === 429 || response.status === 503 ? 'overloaded' : 'refused';
 }
