@@ -196,7 +196,7 @@ const settings = z.object({
     number(1, 31_536_000, ' seconds'),
   ),
   WORKER_MAX_IN_FLIGHT: fixed('512', 'Deliveries under way at once per worker', wholeNumber(1, 100_000)),
-  WORKER_JOB_CONCURRENCY: fixed('32', 'Jobs of the queue being taken at once per worker', wholeNumber(1, 10_000)),
+  WORKER_JOB_CONCURRENCY: fixed('16', 'Jobs of the queue being taken at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
   SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),
   LOG_LEVEL: open(

@@ -41,7 +41,7 @@ export interface AdmissionSettings {
 const takenMax = 128;
 const defaultPatienceMs = 500;
 /** A lane moves when one of its requests ends within so many milliseconds. */
-const movingMs = 50;
+const movingMs = 200;
 /** Lanes from which on those of quiet webhooks are forgotten, and after how long, in milliseconds. */
 const lanesMax = 10_000;
 const quietMs = 600_000;
@@ -176,7 +176,7 @@ export class Admission {
     const lane = this.#laneOf(due.webhookId);
     const verdict = this.#underWay.has(due.id) ? 'wait' : lane.arrive(due.id, how);
     if (verdict === 'start') this.#start(lane, due.id, { place, isUrgent: false });
-    else place.leave();
+    else this.#startNext(lane, place);
     if (verdict === 'wait') this.#pump(lane);
     return verdict;
   }

@@ -31,8 +31,8 @@ const urgentMax = 8;
 /**
  * One webhook as this worker sees it: how many of its requests may be under way, which deliveries wait for room, and
  * whether its circuit is open. It decides and does nothing; admission carries out. Beyond a few that wait here, deliveries
- * are parked in Postgres (`backlog`), and taken from there, oldest first, as room comes: once there is a backlog, what is
- * new goes behind it.
+ * are parked in Postgres (`backlog`), and taken from there, oldest first, as room comes: what is parked and what is new
+ * take turns then.
  */
 export class Lane {
   readonly webhookId: WebhookId;
@@ -102,12 +102,15 @@ export class Lane {
   arrive(id: DeliveryId, urgency: Exclude<Urgency, 'urgent'>): 'start' | 'wait' | 'full' | 'park' {
     if (this.#waiting.has(id)) return 'wait'; // the hint was doubled
     if (urgency === 'released') this.hasBacklog = true;
-    else if (this.hasBacklog) return 'park';
+    // What is new shares the places to wait with what is parked, half and half: neither keeps the other out for long, and
+    // a burst that was parked in part does not send all that follows the same way.
+    else if (this.hasBacklog && !this.#mayStart() && this.#waiting.size * 2 >= this.#waitingMax()) return 'park';
     if (this.#waiting.size === 0 && this.#mayStart()) {
       this.#spendToken();
       return 'start';
     }
-    if (this.#circuit === null && this.#waiting.size < this.#waitingMax()) {
+    // Where one may start, this one waits in its place: it is the worker that is busy then, not the webhook.
+    if (this.#circuit === null && (this.#waiting.size < this.#waitingMax() || this.#mayStart())) {
       this.#waiting.add(id);
       return 'wait';
     }

@@ -7,7 +7,7 @@ import type { SweepSettings } from '../src/store/sweep.ts';
 /** Deliveries that one sweep enqueues at most. */
 const enqueuedMax = 25_000;
 /** Jobs ready in the queue above which it is simply long, and hints would only be doubled. */
-const readyJobsMax = 200;
+const readyJobsMax = 20;
 
 export interface SweepDeps {
   database: Database;

@@ -21,15 +21,16 @@ export const initialCap = 8;
 
 /**
  * How many requests of a webhook may be in flight from here on, from 1 to `capMax`. A success raises the cap by one while
- * all of it is used, and lets it sink towards the initial 8 while less than half is, so that a quiet webhook that falls
- * silent cannot take what a busy one had earned; no answer, or an answer that asks for less, halves it.
+ * half of it or more is used, and lets it sink towards the initial 8 while less than a quarter is: a healthy webhook has room
+ * for twice what it needs, and a quiet one that falls silent cannot take what a busy one had earned. No answer, or an answer
+ * that asks for less, halves it.
  * Source: additive increase, multiplicative decrease, as TCP's congestion avoidance (RFC 5681 §3.1).
  */
 export function nextCap(cap: number, sign: ReceiverSign, use: { inFlight: number; capMax: number }): number {
   if (sign === 'unanswered' || sign === 'overloaded') return Math.max(1, Math.floor(cap / 2));
   if (sign !== 'succeeded') return cap;
-  if (use.inFlight >= cap) return Math.min(use.capMax, cap + 1);
-  return use.inFlight * 2 < cap && cap > initialCap ? cap - 1 : cap;
+  if (use.inFlight * 2 >= cap) return Math.min(use.capMax, cap + 1);
+  return use.inFlight * 4 < cap && cap > initialCap ? cap - 1 : cap;
 }
 
 /** Failures in a row, weighted, that make a webhook FAILING and open its circuit. */

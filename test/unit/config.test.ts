@@ -37,7 +37,7 @@ describe('without any setting', () => {
       webhookInFlightMax: 64,
       disableAfterMs: 432_000_000,
       inFlightMax: 512,
-      jobConcurrency: 32,
+      jobConcurrency: 16,
       sweepIntervalMs: 5_000,
       sweepGraceMs: 10_000,
       logLevel: 'warn',

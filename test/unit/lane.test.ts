@@ -143,10 +143,12 @@ describe('a lane with room', () => {
 });
 
 describe('a lane with a backlog', () => {
-  test('parks what is new behind it, though it has room', () => {
+  test('leaves half of its places to wait to what is parked', () => {
     const lane = newLane();
     lane.hasBacklog = true;
-    expect(arrive(lane, 3).parked).toHaveLength(3);
+    const { started, waiting, parked } = arrive(lane, 40);
+    expect([started.length, waiting.length, parked.length]).toEqual([8, 8, 24]);
+    expect(lane.backlogWanted()).toBe(8);
   });
 
   test('lets a released one start, and takes it for a sign of more', () => {
