@@ -102,20 +102,30 @@ export class Lane {
   arrive(id: DeliveryId, urgency: Exclude<Urgency, 'urgent'>): 'start' | 'wait' | 'full' | 'park' {
     if (this.#waiting.has(id)) return 'wait'; // the hint was doubled
     if (urgency === 'released') this.hasBacklog = true;
-    // What is new shares the places to wait with what is parked, half and half: neither keeps the other out for long, and
-    // a burst that was parked in part does not send all that follows the same way.
-    else if (this.hasBacklog && !this.#mayStart() && this.#waiting.size * 2 >= this.#waitingMax()) return 'park';
+    else if (this.#isForBacklog()) return 'park';
     if (this.#waiting.size === 0 && this.#mayStart()) {
       this.#spendToken();
       return 'start';
     }
-    // Where one may start, this one waits in its place: it is the worker that is busy then, not the webhook.
-    if (this.#circuit === null && (this.#waiting.size < this.#waitingMax() || this.#mayStart())) {
+    if (this.#mayWait()) {
       this.#waiting.add(id);
       return 'wait';
     }
     if (this.#circuit !== null || this.#ratePerSecond !== null) return this.overflow();
     return 'full';
+  }
+
+  /**
+   * Whether what is parked has a right to the room: with a backlog, that and what is new share the places to wait, half and
+   * half. Neither keeps the other out for long, and a burst that was parked in part does not send all that follows the same way.
+   */
+  #isForBacklog(): boolean {
+    return this.hasBacklog && !this.#mayStart() && this.#waiting.size * 2 >= this.#waitingMax();
+  }
+
+  /** Where one may start, another waits in its place: it is the worker that is busy then, not the webhook. */
+  #mayWait(): boolean {
+    return this.#circuit === null && (this.#waiting.size < this.#waitingMax() || this.#mayStart());
   }
 
   /** Resolves when one of its requests is over. */
