@@ -61,8 +61,8 @@ export interface EndpointDefaults {
 
 /** How old settings may be that only say when to send, in milliseconds; how to send is never stale. */
 const usableMs = 60_000;
-/** How old they are when they are read anew, in milliseconds. */
-const freshMs = 1_000;
+/** And those that say that a circuit is open. */
+const openUsableMs = 1_000;
 /** Webhooks kept at hand; those that came first make room. */
 const keptMax = 20_000;
 
@@ -77,7 +77,6 @@ export class WebhookCache {
   readonly #secretBox: SecretBox;
   readonly #defaults: EndpointDefaults;
   readonly #kept = new Map<string, WebhookSettings>();
-  readonly #refreshing = new Set<string>();
   readonly #readTogether: (uuid: string) => Promise<WebhookSettings | null>;
 
   constructor(database: Database, secretBox: SecretBox, defaults: EndpointDefaults) {
@@ -92,17 +91,15 @@ export class WebhookCache {
 
   /**
    * Gives them at once when they were read within the last minute, by a promise otherwise; null when there is no such
-   * webhook. What is older than a second is read anew meanwhile, and before it is given when it says that the circuit is
-   * open: others may have closed it, and what is parked for it would wait for the next sweep.
+   * webhook. They are as new as the last claim of one of its deliveries. There are none while its circuit is open, so what
+   * says that it is, is good for a second: others may have closed it, and what is parked for it would wait for the next sweep.
    */
   recent(webhookId: WebhookId): WebhookSettings | Promise<WebhookSettings | null> {
     const uuid = uuidOf(webhookId);
     const settings = this.#kept.get(uuid);
     const ageMs = settings === undefined ? Number.POSITIVE_INFINITY : performance.now() - settings.readAtMs;
-    if (settings === undefined || ageMs > (settings.circuit === null ? usableMs : freshMs))
-      return this.#readTogether(uuid);
-    if (ageMs > freshMs) void this.#refresh(uuid);
-    return settings;
+    const isUsable = settings !== undefined && ageMs <= (settings.circuit === null ? usableMs : openUsableMs);
+    return isUsable ? settings : this.#readTogether(uuid);
   }
 
   /** Reads them anew. */
@@ -121,13 +118,6 @@ export class WebhookCache {
     }
     if (missing.length > 0) for (const [uuid, settings] of await this.#read(missing)) found.set(uuid, settings);
     return found;
-  }
-
-  async #refresh(uuid: string): Promise<void> {
-    if (this.#refreshing.has(uuid)) return;
-    this.#refreshing.add(uuid);
-    await this.#readTogether(uuid).catch(() => null); // it is read again at the next use
-    this.#refreshing.delete(uuid);
   }
 
   async #read(uuids: readonly string[]): Promise<Map<string, WebhookSettings>> {
