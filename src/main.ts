@@ -78,9 +78,10 @@ async function serve(roles: Roles, ready: (config: Config, service: Service) => 
 
 /** Prints what a newcomer needs, and keeps it in `demo.json` for scripts. */
 async function welcome(config: Config, service: Service): Promise<void> {
-  const url = service.url ?? '';
+  const { database, url } = service;
+  if (database === null || url === null) throw new Error('start runs without a gateway');
   const facts = {
-    ...(await ensureDemoProject(service.database, config.dataFolder)),
+    ...(await ensureDemoProject(database, config.dataFolder)),
     graphqlUrl: `${url}/graphql`,
     websocketUrl: `${url.replace(/^http/, 'ws')}/graphql`,
   };

@@ -7,8 +7,8 @@ import { startDeliveryQueue } from './queue.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
 import { findApiKey } from './store/api-keys.ts';
-import { openDatabase } from './store/database.ts';
 import { createEmitter } from './store/emit-event.ts';
+import { openPipelines } from './store/pipelines.ts';
 import { createSecretBox } from './store/secret-box.ts';
 import type { Logger } from 'pino';
 import type { SchemaContext } from '../schema/context.ts';
@@ -16,6 +16,7 @@ import type { Config } from './config.ts';
 import type { DeliveryQueue } from './queue.ts';
 import type { Stack } from './stack/stack.ts';
 import type { Database } from './store/database.ts';
+import type { DatabaseOptions, Pipelines } from './store/pipelines.ts';
 import type { SecretBox } from './store/secret-box.ts';
 
 /** Which parts of Posthorn this process runs. */
@@ -28,7 +29,8 @@ export interface Roles {
 
 /** A running process. */
 export interface Service extends AsyncDisposable {
-  database: Database;
+  /** Null without the gateway, which alone reads and administers. */
+  database: Database | null;
   /** Where the gateway listens, as in `http://127.0.0.1:4000`; null without that role. */
   url: string | null;
 }
@@ -38,7 +40,7 @@ interface Parts {
   config: Config;
   logger: Logger;
   stack: Stack;
-  database: Database;
+  pipelines: Pipelines;
   secretBox: SecretBox;
   queue: DeliveryQueue;
 }
@@ -56,26 +58,44 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
     await migrate(stack.databaseUrl);
     await migrateQueue(stack.queueConnection);
   } else await requireMigrated(stack.databaseUrl);
-  const database = starting.use(
-    openDatabase(stack.databaseUrl, {
-      // The emit statement must end well before sweep looks at what it stored.
-      statementTimeoutMs: Math.min(5_000, config.sweepGraceMs * 0.8),
-      onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it'),
-    }),
-  );
+  const databaseOptions: DatabaseOptions = {
+    // The emit statement must end well before sweep looks at what it stored.
+    statementTimeoutMs: Math.min(5_000, config.sweepGraceMs * 0.8),
+    onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it'),
+  };
+  const database = roles.gateway ? starting.use(await openWholeDatabase(stack.databaseUrl, databaseOptions)) : null;
+  const pipelines = database ?? starting.use(openPipelines(stack.databaseUrl, databaseOptions));
   const secretBox = createSecretBox(stack.encryptionKeys);
   const onError = (error: Error): void => logger.warn({ err: error }, 'queue connection');
   const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));
-  const parts = { config, logger, stack, database, secretBox, queue };
+  const parts = { config, logger, stack, pipelines, secretBox, queue };
   if (roles.worker) starting.use(await startRoleWorker(parts));
-  const gateway = roles.gateway ? starting.use(await startRoleGateway(parts)) : null;
+  const gateway = database === null ? null : starting.use(await startRoleGateway({ ...parts, database }));
   const started = starting.move();
   return { database, url: gateway?.url ?? null, [Symbol.asyncDispose]: async () => await started.disposeAsync() };
 }
 
-async function startRoleWorker({ config, logger, stack, database, secretBox, queue }: Parts): Promise<AsyncDisposable> {
+/** And what the gateway has besides. */
+interface GatewayParts extends Parts {
+  database: Database;
+}
+
+/** Loads Prisma, which only the gateway needs. */
+async function openWholeDatabase(url: string, options: DatabaseOptions): Promise<Database> {
+  const { openDatabase } = await import('./store/database.ts');
+  return openDatabase(url, options);
+}
+
+async function startRoleWorker({
+  config,
+  logger,
+  stack,
+  pipelines,
+  secretBox,
+  queue,
+}: Parts): Promise<AsyncDisposable> {
   return await startWorker({
-    database,
+    database: pipelines,
     secretBox,
     queue,
     logger,
@@ -101,7 +121,7 @@ async function startRoleWorker({ config, logger, stack, database, secretBox, que
   });
 }
 
-async function startRoleGateway(parts: Parts): Promise<{ url: string } & AsyncDisposable> {
+async function startRoleGateway(parts: GatewayParts): Promise<{ url: string } & AsyncDisposable> {
   const { config, logger, stack, database, queue } = parts;
   // Loaded here and not at the top: a process that only delivers has no use for GraphQL, which takes 40 MB.
   const [{ startGateway }, { schema }] = await Promise.all([
@@ -124,7 +144,7 @@ async function startRoleGateway(parts: Parts): Promise<{ url: string } & AsyncDi
 }
 
 /** Gives the function that fills a request's context. */
-function contextFactory(parts: Parts): (caller: SchemaContext['caller'], requestId: string) => SchemaContext {
+function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], requestId: string) => SchemaContext {
   const { config, logger, stack, database, secretBox, queue } = parts;
   const shared = {
     database,

@@ -1,6 +1,6 @@
 import { closeCircuit, disableWebhook, listLongFailing, openCircuit } from '../src/store/webhook-health.ts';
 import { announceHealth } from './announce.ts';
-import type { Database } from '../src/store/database.ts';
+import type { Pipelines } from '../src/store/pipelines.ts';
 import type { EmitSettings } from '../src/store/emit-event.ts';
 import type { CircuitOpening, DisableReason, WebhookRef } from '../src/store/webhook-health.ts';
 import type { AnnounceDeps } from './announce.ts';
@@ -24,7 +24,7 @@ export interface HealthSettings extends EmitSettings {
 /** Webhooks that one run disables at most; the next one goes on. */
 const disabledMax = 500;
 
-export function createHealth(database: Database, announcing: AnnounceDeps, settings: HealthSettings): Health {
+export function createHealth(database: Pipelines, announcing: AnnounceDeps, settings: HealthSettings): Health {
   const disable = async (webhook: WebhookRef, reason: DisableReason): Promise<boolean> => {
     const change = await disableWebhook(database, settings, webhook, reason);
     await announceHealth(announcing, webhook, change);

@@ -1,7 +1,7 @@
 import { indexOpenDeliveries, listDue, listStuck } from '../src/store/sweep.ts';
 import { releaseHeldDeliveries } from '../src/store/held-deliveries.ts';
 import type { DeliveryQueue } from '../src/queue.ts';
-import type { Database } from '../src/store/database.ts';
+import type { Pipelines } from '../src/store/pipelines.ts';
 import type { SweepSettings } from '../src/store/sweep.ts';
 
 /** Deliveries that one sweep enqueues at most. */
@@ -10,7 +10,7 @@ const enqueuedMax = 25_000;
 const readyJobsMax = 20;
 
 export interface SweepDeps {
-  database: Database;
+  database: Pipelines;
   queue: DeliveryQueue;
   settings: SweepSettings;
 }

@@ -11,7 +11,7 @@ import { settledEntry } from './feed-entry.ts';
 import type { Logger } from 'pino';
 import type { DueDelivery } from '../src/domain/delivery.ts';
 import type { DeliveryId } from '../src/domain/ids.ts';
-import type { Database } from '../src/store/database.ts';
+import type { Pipelines } from '../src/store/pipelines.ts';
 import type { AnnounceDeps } from './announce.ts';
 import type { WorkerDeps } from './worker.ts';
 
@@ -95,7 +95,7 @@ async function endOrAbort(
 
 /** Gives the function that parks a delivery; concurrent calls share one statement. What ended instead is published. */
 function createParker(
-  database: Database,
+  database: Pipelines,
   announcing: AnnounceDeps,
   claimLeaseMs: number,
 ): (id: DeliveryId) => Promise<void> {

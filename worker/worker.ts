@@ -10,7 +10,7 @@ import type { Logger } from 'pino';
 import type { Feed } from '../src/feed/feed.ts';
 import type { DeliveryQueue, QueueConnection } from '../src/queue.ts';
 import type { RateLimit } from '../src/rate-limit/rate-limit.ts';
-import type { Database } from '../src/store/database.ts';
+import type { Pipelines } from '../src/store/pipelines.ts';
 import type { SecretBox } from '../src/store/secret-box.ts';
 import type { AnnounceDeps } from './announce.ts';
 
@@ -37,7 +37,7 @@ export interface WorkerSettings {
 }
 
 export interface WorkerDeps {
-  database: Database;
+  database: Pipelines;
   secretBox: SecretBox;
   feed: Feed;
   rateLimit: RateLimit;

@@ -2,7 +2,7 @@ import { coalesce } from '../coalesce.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import type { AttemptTrigger, Dispatch } from '../domain/delivery.ts';
 import type { DeliveryId } from '../domain/ids.ts';
-import type { Database } from './database.ts';
+import type { Pipelines } from './pipelines.ts';
 import { settleUnsendable, type SettledDelivery } from './settle-unsendable.ts';
 import type { Endpoint, SeenWebhook, WebhookCache, WebhookSettings } from './webhook-settings.ts';
 
@@ -26,7 +26,7 @@ type Outcome = Claim | { kind: 'failed'; error: unknown };
  * decrypted: the claim then goes stale, and the delivery is due again. `claimLeaseMs` is after how long a claim counts as
  * abandoned: longer than an attempt and its record can take (src/domain/claim-lease.ts).
  */
-export function createClaimer(database: Database, webhooks: WebhookCache, claimLeaseMs: number): ClaimDelivery {
+export function createClaimer(database: Pipelines, webhooks: WebhookCache, claimLeaseMs: number): ClaimDelivery {
   const claimTogether = coalesce((ids: DeliveryId[]) => claimDeliveries(database, webhooks, claimLeaseMs, ids));
   return async (id) => {
     const outcome = await claimTogether(id);
@@ -75,7 +75,7 @@ interface ClaimedRow {
 }
 
 async function claimDeliveries(
-  database: Database,
+  database: Pipelines,
   webhooks: WebhookCache,
   claimLeaseMs: number,
   ids: readonly DeliveryId[],
@@ -104,7 +104,7 @@ function seenWebhooks(rows: readonly ClaimedRow[]): SeenWebhook[] {
 
 /** What became of deliveries that were not claimed. Never rejects: the others of the batch are claimed, and go on. */
 async function settleMissed(
-  database: Database,
+  database: Pipelines,
   claimLeaseMs: number,
   missed: readonly DeliveryId[],
 ): Promise<[DeliveryId, Outcome][]> {

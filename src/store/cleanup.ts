@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
-import type { Database } from './database.ts';
+import type { Pipelines } from './pipelines.ts';
 
 /** What a cleanup removes, and how gently. */
 export interface CleanupOptions {
@@ -38,7 +38,7 @@ const beforeAllIds = '00000000-0000-0000-0000-000000000000';
  * stood for is forgotten with them. Rejects when a step fails; what earlier steps removed stays removed.
  */
 export async function cleanup(
-  database: Database,
+  database: Pipelines,
   options: CleanupOptions,
   signal: AbortSignal,
 ): Promise<CleanupResult> {
@@ -110,7 +110,7 @@ select (select id from step order by id desc limit 1) as last, (select count(*):
 }
 
 /** Walks the table once, in steps whose size follows from how long they take. */
-async function runPhase(database: Database, phase: Phase, { options, signal, result }: Run): Promise<void> {
+async function runPhase(database: Pipelines, phase: Phase, { options, signal, result }: Run): Promise<void> {
   const { olderThan, stepRowsMax = stepRowsMaxDefault } = options;
   let after: string | null = beforeAllIds;
   let rowCount = Math.min(stepRowsFirst, stepRowsMax);
@@ -140,7 +140,7 @@ interface Step {
   attempts: number;
 }
 
-async function runStep(database: Database, phase: Phase, values: readonly unknown[]): Promise<Step> {
+async function runStep(database: Pipelines, phase: Phase, values: readonly unknown[]): Promise<Step> {
   const client = await database.upkeep.connect();
   let failure: Error | undefined;
   const onLost = (error: Error): void => void (failure = error); // the statement under way rejects with it

@@ -1,98 +1,27 @@
 import { PrismaPg } from '@prisma/adapter-pg';
-import { Pool } from 'pg';
-import type { QueryConfig, QueryResult, QueryResultRow } from 'pg';
 import { PrismaClient } from '../../prisma/generated/client/client.ts';
+import { openPipelines, type DatabaseOptions, type Pipelines } from './pipelines.ts';
 
 // src/store: Postgres, the only truth. One exported function is one query or one transaction, named for its meaning, and
 // takes the project right after the database. Ids are TypeIDs outside and native uuid inside; this folder translates.
 // The schema, the gateway and the worker call it; it imports src/domain and the clients only.
 
 /** The connections of one process. */
-export interface Database extends AsyncDisposable {
+export interface Database extends Pipelines {
   /** Reads and administration. */
   prisma: PrismaClient;
-  /** The hot path: emit, claim, park, record; statements that find rows by their keys, a few or hundreds. */
-  pipeline: Pool;
-  /** What runs now and then, over many rows: sweep, cleanup. */
-  upkeep: Pool;
 }
 
-/** What runs one statement: the pool, or a transaction on it. */
-export interface Queryable {
-  query<Row extends QueryResultRow>(statement: QueryConfig): Promise<QueryResult<Row>>;
-}
-
-export interface DatabaseOptions {
-  /** Connections of the pipeline pool. */
-  pipelineConnectionsMax?: number;
-  /** Limit of one pipeline statement, default 5 s; the emit statement must end well before sweep's grace. */
-  statementTimeoutMs?: number;
-  /** Told of errors of idle connections; the pool replaces them by itself. */
-  onIdleError?: (error: Error) => void;
-}
-
-// Sessions that cached their plans on tables that were empty kept scanning them when they were large: 500 inserts did 500
-// scans. The pipeline's statements have one good plan, key by key through indexes, and get no other: scans, and joins that
-// would read a whole table or index, are not to be chosen. So that plan can be made once and kept; planning each time took
-// 0.8 ms of an emit's 1.7 ms. None of these statements may join two of its own result sets: that would compare each with each.
-const pipelinePlanning = [
-  'plan_cache_mode=force_generic_plan',
-  'enable_seqscan=off',
-  'enable_hashjoin=off',
-  'enable_mergejoin=off',
-  'jit=off',
-];
-// Over many rows the best plan depends on how many: it is made anew each time.
-const upkeepPlanning = ['plan_cache_mode=force_custom_plan', 'enable_seqscan=off', 'jit=off'];
-/** Connections for upkeep. */
-const upkeepConnectionsMax = 3;
-
-/** Opens the pools; they connect on first use. */
+/** Opens everything; it connects on first use. A process that only delivers opens the pipelines alone: Prisma takes 40 MB. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
+  const pipelines = openPipelines(url, options);
   const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: url, max: 8 }) });
-  const statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
-  const openPool = (max: number, planning: readonly string[]): Pool => {
-    const pool = new Pool({
-      connectionString: url,
-      max,
-      options: planning.map((setting) => `-c ${setting}`).join(' '),
-      statement_timeout: statementTimeoutMs,
-      idle_in_transaction_session_timeout: statementTimeoutMs,
-      // The server ends a statement that is slow; this ends one whose server is silent (a lost route, a frozen machine), which
-      // would hold a coalescer, and with it every claim or record of the process, until TCP gives up a quarter of an hour later.
-      query_timeout: 2 * statementTimeoutMs + 1_000,
-      connectionTimeoutMillis: 5_000,
-    });
-    pool.on('error', (error) => options.onIdleError?.(error));
-    return pool;
-  };
-  const pipeline = openPool(options.pipelineConnectionsMax ?? 8, pipelinePlanning);
-  const upkeep = openPool(upkeepConnectionsMax, upkeepPlanning);
   return {
     prisma,
-    pipeline,
-    upkeep,
+    pipeline: pipelines.pipeline,
+    upkeep: pipelines.upkeep,
     [Symbol.asyncDispose]: async () => {
-      await Promise.all([prisma.$disconnect(), pipeline.end(), upkeep.end()]);
+      await Promise.all([prisma.$disconnect(), pipelines[Symbol.asyncDispose]()]);
     },
   };
-}
-
-/** Runs the work in one transaction of the pipeline pool: all of it is committed, or, when it rejects, nothing. */
-export async function inTransaction<Result>(
-  database: Database,
-  work: (transaction: Queryable) => Promise<Result>,
-): Promise<Result> {
-  const client = await database.pipeline.connect();
-  try {
-    await client.query('begin');
-    const result = await work(client);
-    await client.query('commit');
-    client.release();
-    return result;
-  } catch (error) {
-    // The server rolls back what its connection no longer asks for; a connection in doubt is not used again.
-    client.release(true);
-    throw error;
-  }
 }

@@ -7,7 +7,7 @@ import { newId } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { AttemptTrigger } from '../domain/delivery.ts';
 import type { DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
-import type { Database, Queryable } from './database.ts';
+import type { Pipelines, Queryable } from './pipelines.ts';
 
 /** An event to store. */
 export interface EmitInput {
@@ -69,7 +69,7 @@ export interface EmitSettings {
  * share one statement and each gets its own result. When Postgres refuses what one input contains, the statement has
  * stored nothing and every call of it is made again alone, so that only the refused one rejects.
  */
-export function createEmitter(database: Database, settings: EmitSettings): EmitEvent {
+export function createEmitter(database: Pipelines, settings: EmitSettings): EmitEvent {
   const emitTogether = coalesce((events: NewEvent[]) => storeEvents(database.pipeline, settings, events));
   return async (input) => {
     const event = newEvent(input);
@@ -220,7 +220,7 @@ from events e where e.project_id = $1 and e.idempotency_key = $2`;
 const bodyData = z.object({ data: z.unknown() });
 
 /** The event that used the idempotency key first, compared with the one that came now. */
-async function earlierEvent(database: Database, { body, input }: NewEvent): Promise<EmitResult> {
+async function earlierEvent(database: Pipelines, { body, input }: NewEvent): Promise<EmitResult> {
   const { rows } = await database.pipeline.query<{
     id: string;
     type: string;

@@ -1,7 +1,7 @@
 import { dueDelivery, type DueRow } from './due-delivery.ts';
 import { type DeliveryId, idFromUuid, uuidOf, type WebhookId } from '../domain/ids.ts';
 import type { DueDelivery } from '../domain/delivery.ts';
-import type { Database } from './database.ts';
+import type { Pipelines } from './pipelines.ts';
 
 // A delivery is held while its webhook takes none: it is paused, its circuit is open, or it has as many under way as it may.
 // held = true, not due, no job. Two doors lead out. A worker that has room for the webhook takes held ones as room comes
@@ -45,7 +45,7 @@ const releaseMax = 10_000;
  * Releases one held delivery of every webhook that may take some, whatever the project, and up to 1,000 of one that takes
  * none any more, so that they end; 10,000 in all. Gives them, to enqueue. For sweep; safe with many workers.
  */
-export async function releaseHeldDeliveries(db: Database): Promise<DueDelivery[]> {
+export async function releaseHeldDeliveries(db: Pipelines): Promise<DueDelivery[]> {
   const { rows } = await db.upkeep.query<DueRow>({
     name: 'release-held-deliveries',
     text: releaseSql,
@@ -58,7 +58,7 @@ export async function releaseHeldDeliveries(db: Database): Promise<DueDelivery[]
  * Takes up to `countMax` held deliveries of the webhook, those with the smallest ids: they are due now. Gives none while
  * the webhook is paused or its circuit is open; rows that somebody else is changing are left out.
  */
-export async function takeHeldDeliveries(db: Database, webhookId: WebhookId, countMax: number): Promise<DeliveryId[]> {
+export async function takeHeldDeliveries(db: Pipelines, webhookId: WebhookId, countMax: number): Promise<DeliveryId[]> {
   const { rows } = await db.pipeline.query<{ id: string }>({
     name: 'take-held-deliveries',
     text: `with step as (

@@ -1,6 +1,6 @@
 import { newEvent, storeEvents } from './emit-event.ts';
 import type { ProjectId, WebhookId } from '../domain/ids.ts';
-import type { Queryable } from './database.ts';
+import type { Queryable } from './pipelines.ts';
 import type { CreatedDelivery, EmitSettings, StoredEvent } from './emit-event.ts';
 
 /** The types of the events that Posthorn emits itself, into the project that they are about. */

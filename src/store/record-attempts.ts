@@ -7,7 +7,7 @@ import { newId } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { Decision, DeliveryStatus, Dispatch, FailureReason, SendResult } from '../domain/delivery.ts';
 import type { AttemptId } from '../domain/ids.ts';
-import { inTransaction, type Database, type Queryable } from './database.ts';
+import { inTransaction, type Pipelines, type Queryable } from './pipelines.ts';
 import { storeOwnEvents, type OwnEvent, type OwnEventInput } from './own-event.ts';
 import type { EmitSettings } from './emit-event.ts';
 
@@ -59,7 +59,7 @@ const exhaustedBatchMax = 20;
  * The request has been made by now, and an attempt that is not recorded is made again: a record that fails is repeated
  * for 18 s, alone when what an attempt contains was refused, and rejects only then.
  */
-export function createRecorder(database: Database, settings: EmitSettings): RecordAttempt {
+export function createRecorder(database: Pipelines, settings: EmitSettings): RecordAttempt {
   const recordBy = (statement: RecordStatement) => async (attempts: readonly IdentifiedAttempt[]) =>
     attempts.some(({ attempt }) => isToldExhausted(attempt))
       ? await inTransaction(database, async (transaction) => {
@@ -106,7 +106,7 @@ export function createRecorder(database: Database, settings: EmitSettings): Reco
 }
 
 /** Counts an attempt whose claim was lost, and gives it with the delivery as it is. */
-async function countAttempt(database: Database, recorded: RecordedAttempt): Promise<RecordedAttempt> {
+async function countAttempt(database: Pipelines, recorded: RecordedAttempt): Promise<RecordedAttempt> {
   const { rows } = await database.pipeline.query<RecordedDelivery>({
     name: 'count-attempt',
     text: countSql,

@@ -1,7 +1,7 @@
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import type { AttemptTrigger, FailureReason } from '../domain/delivery.ts';
 import type { DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
-import type { Database } from './database.ts';
+import type { Pipelines } from './pipelines.ts';
 
 /** A delivery that ended without an attempt, as it stands now. */
 export interface SettledDelivery {
@@ -70,7 +70,7 @@ interface SettledRow {
  * lease. Gives those that have ended.
  */
 export async function settleUnsendable(
-  database: Database,
+  database: Pipelines,
   ids: readonly DeliveryId[],
   claimLeaseMs: number,
 ): Promise<SettledDelivery[]> {
@@ -83,7 +83,7 @@ export async function settleUnsendable(
  * are settled instead; gives those that have ended by that.
  */
 export async function parkDeliveries(
-  database: Database,
+  database: Pipelines,
   ids: readonly DeliveryId[],
   claimLeaseMs: number,
 ): Promise<SettledDelivery[]> {
@@ -91,7 +91,7 @@ export async function parkDeliveries(
 }
 
 async function settle(
-  database: Database,
+  database: Pipelines,
   ids: readonly DeliveryId[],
   { claimLeaseMs, parking }: { claimLeaseMs: number; parking: boolean },
 ): Promise<SettledDelivery[]> {

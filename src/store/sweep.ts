@@ -1,6 +1,6 @@
 import { dueDelivery, type DueRow } from './due-delivery.ts';
 import type { DueDelivery } from '../domain/delivery.ts';
-import type { Database } from './database.ts';
+import type { Pipelines } from './pipelines.ts';
 
 /** Deliveries that one step of a sweep looks at, so that no statement is long. */
 const stepSize = 10_000;
@@ -49,7 +49,7 @@ select (select count(*) from step)::int as seen, (select count(*) from indexed):
  * Works in steps of 10,000 and gives how many were open; stops early when the signal aborts.
  */
 export async function indexOpenDeliveries(
-  database: Database,
+  database: Pipelines,
   settings: SweepSettings,
   signal: AbortSignal,
 ): Promise<number> {
@@ -78,7 +78,7 @@ export interface OverdueDelivery extends DueDelivery {
 }
 
 /** Deliveries that have been due for longer than the grace, the longest due first, at most `limit`. */
-export async function listDue(database: Database, graceMs: number, limit: number): Promise<OverdueDelivery[]> {
+export async function listDue(database: Pipelines, graceMs: number, limit: number): Promise<OverdueDelivery[]> {
   const { rows } = await database.upkeep.query<DueRow & { is_test: boolean }>({
     name: 'list-due',
     text: dueSql,
@@ -91,7 +91,7 @@ const stuckSql = `
 select id, webhook_id from deliveries where due_at <= now() and status = 'DELIVERING' order by due_at limit $1::int`;
 
 /** Deliveries that a worker took longer ago than the lease and never recorded, the oldest first, at most `limit`. */
-export async function listStuck(database: Database, limit: number): Promise<DueDelivery[]> {
+export async function listStuck(database: Pipelines, limit: number): Promise<DueDelivery[]> {
   const { rows } = await database.upkeep.query<DueRow>({ name: 'list-stuck', text: stuckSql, values: [limit] });
   return rows.map((row) => dueDelivery(row));
 }
@@ -107,7 +107,7 @@ where d.status = 'DELIVERING' and (d.due_at is not null or d.id > (select mark f
  * Takes every claim back and gives how many there were. Only for a start at which no other worker can be running: the
  * embedded stack, whose data folder one process holds.
  */
-export async function releaseAllClaims(database: Database): Promise<number> {
+export async function releaseAllClaims(database: Pipelines): Promise<number> {
   const { rowCount } = await database.upkeep.query(releaseSql);
   return rowCount ?? 0;
 }

@@ -1,5 +1,5 @@
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
-import { inTransaction, type Database, type Queryable } from './database.ts';
+import { inTransaction, type Pipelines, type Queryable } from './pipelines.ts';
 import { storeOwnEvents, type OwnEvent, type OwnEventInput } from './own-event.ts';
 import type { ProjectId, WebhookId } from '../domain/ids.ts';
 import type { EmitSettings } from './emit-event.ts';
@@ -59,7 +59,7 @@ interface ChangedRow {
 
 /** Opens the circuit, or opens it again for longer: an ACTIVE webhook is FAILING from now on. Others stay as they are. */
 export async function openCircuit(
-  database: Database,
+  database: Pipelines,
   settings: EmitSettings,
   webhook: WebhookRef,
   { reason, openMs, openCount }: CircuitOpening,
@@ -73,7 +73,7 @@ export async function openCircuit(
 
 /** Closes the circuit: a FAILING webhook is ACTIVE again. Others stay as they are. */
 export async function closeCircuit(
-  database: Database,
+  database: Pipelines,
   settings: EmitSettings,
   webhook: WebhookRef,
 ): Promise<HealthChange> {
@@ -96,7 +96,7 @@ export type DisableReason = 'GONE' | 'DISABLED_BY_RECEIVER' | 'FAILING_TOO_LONG'
 
 /** Disables the webhook for the reason. One that is disabled or deleted already, or has recovered, stays as it is. */
 export async function disableWebhook(
-  database: Database,
+  database: Pipelines,
   settings: EmitSettings,
   webhook: WebhookRef,
   reason: DisableReason,
@@ -118,7 +118,7 @@ where status = 'FAILING' and deleted_at is null
 order by id limit $2`;
 
 /** Webhooks whose every attempt has failed for at least that long, at most `limit`. */
-export async function listLongFailing(database: Database, failingMs: number, limit: number): Promise<WebhookRef[]> {
+export async function listLongFailing(database: Pipelines, failingMs: number, limit: number): Promise<WebhookRef[]> {
   const { rows } = await database.upkeep.query<{ project_id: string; id: string }>({
     name: 'list-long-failing',
     text: longFailingSql,

@@ -6,7 +6,7 @@ import { webhookHeaders } from './webhook-headers.ts';
 import type { Dispatch } from '../domain/delivery.ts';
 import type { ProjectId, WebhookId } from '../domain/ids.ts';
 import type { SignatureStyle } from '../domain/signature.ts';
-import type { Database } from './database.ts';
+import type { Pipelines } from './pipelines.ts';
 import type { SecretBox } from './secret-box.ts';
 
 /** Where and how a webhook's requests go. */
@@ -73,13 +73,13 @@ const keptMax = 20_000;
  * touch its row.
  */
 export class WebhookCache {
-  readonly #database: Database;
+  readonly #database: Pipelines;
   readonly #secretBox: SecretBox;
   readonly #defaults: EndpointDefaults;
   readonly #kept = new Map<string, WebhookSettings>();
   readonly #readTogether: (uuid: string) => Promise<WebhookSettings | null>;
 
-  constructor(database: Database, secretBox: SecretBox, defaults: EndpointDefaults) {
+  constructor(database: Pipelines, secretBox: SecretBox, defaults: EndpointDefaults) {
     this.#database = database;
     this.#secretBox = secretBox;
     this.#defaults = defaults;

@@ -5,6 +5,7 @@ import type { ChildProcess } from 'node:child_process';
 
 /** A process of the benchmark: it answers what it is told. Killed with its disposal, which waits until it is gone. */
 export interface BenchProcess extends AsyncDisposable {
+  pid: number;
   tell: (message: { kind: string }) => void;
   /** The next message of that kind. Rejects when the process ends first or does not say it within the limit. */
   hear: <Message extends { kind: string }>(kind: Message['kind'], limitMs?: number) => Promise<Message>;
@@ -20,6 +21,7 @@ export function startBenchProcess(file: string, env: Record<string, string> = {}
   child.on('message', (message: { kind: string }) => heard.push(message));
   child.on('error', () => undefined); // told something after its end: whoever hears it next is told of that
   return {
+    pid: child.pid ?? 0,
     tell: (message) => void child.send(message),
     hear: async (kind, limitMs = 120_000) => {
       const signal = AbortSignal.timeout(limitMs);
