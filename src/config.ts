@@ -195,7 +195,11 @@ const settings = z.object({
     'Seconds of failing without one success after which a webhook is disabled',
     number(1, 31_536_000, ' seconds'),
   ),
-  WORKER_MAX_IN_FLIGHT: fixed('512', 'Deliveries under way at once per worker', wholeNumber(1, 100_000)),
+  WORKER_MAX_IN_FLIGHT: fixed(
+    '512',
+    'Deliveries under way at once per worker; four times as many with slow ones',
+    wholeNumber(1, 100_000),
+  ),
   WORKER_JOB_CONCURRENCY: fixed('16', 'Jobs of the queue being taken at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
   SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),

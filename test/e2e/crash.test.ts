@@ -13,9 +13,9 @@ const webhookCount = 20;
 const eventCount = 25;
 const deliveryCount = webhookCount * eventCount;
 const receivedBeforeTrouble = 150;
-/** What may be under way in a worker: a batch of 50 is let in while one place of the limit is free. */
 const inFlightMax = 64;
-const underWayMax = inFlightMax + 49;
+/** What may be under way in a worker: those that take longer than a second make room, up to four times the limit. */
+const underWayMax = inFlightMax * 4;
 /** A claim of a dead worker counts as abandoned after three times the timeout and a second. */
 const quickTimeouts = { WORKER_MAX_IN_FLIGHT: String(inFlightMax), WEBHOOK_TIMEOUT: '4' };
 const arrivalLimitMs = 45_000;

@@ -10,7 +10,7 @@ import { entriesOf, entryOf, labelOf, labels, newProjectId, seededRandom, take, 
 import { startTestRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 
-const limit = { timeout: 10_000, interval: 10 };
+const limit = { timeout: 15_000, interval: 10 };
 
 let redis: TestRedis;
 let errors: unknown[];

@@ -182,10 +182,8 @@ describe('what a worker keeps of webhooks', () => {
       "with s as (update webhook_secrets set ciphertext = 'x' where webhook_id = $1) update webhooks set name = 'Broken' where id = $1",
       [uuidOf(broken)],
     );
-    const [failed, claimed] = await Promise.allSettled([
-      claims[0]?.(await addDelivery(fixture, broken)),
-      claims[0]?.(await addDelivery(fixture, sound)),
-    ]);
+    const ids = [await addDelivery(fixture, broken), await addDelivery(fixture, sound)];
+    const [failed, claimed] = await Promise.allSettled(ids.map(async (id) => await claims[0]?.(id)));
     expect(failed).toMatchObject({
       status: 'rejected',
       reason: expect.objectContaining({ message: expect.stringMatching(/cannot be read$/) }),
