@@ -58,7 +58,8 @@ builder.mutationFields((t) => ({
   resumeWebhook: t.field({
     type: ResumeWebhookPayload,
     needs: 'MANAGE_WEBHOOKS',
-    description: 'Makes a paused, disabled or failing webhook active again and sends what waited for it.',
+    description:
+      'Makes a paused, disabled or failing webhook active again and sends what waited for it; planned retries keep their time.',
     args: { input: t.arg({ type: ResumeWebhookInput, required: true, description: 'Which webhook.' }) },
     resolve: async (_root, { input }, context) =>
       await changeStatus(context, input.id, async (projectId, webhookId) => {

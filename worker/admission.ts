@@ -80,10 +80,9 @@ export class Admission {
 
   /** Places the deliveries of one job. Gives those that it could not place because it is stopping. */
   async admit(deliveries: readonly DueDelivery[], urgency: Urgency): Promise<DueDelivery[]> {
-    const waiting = urgency === 'urgent' ? this.#startUrgent(deliveries) : deliveries;
-    if (waiting.length === 0) return [];
     const how = urgency === 'released' ? 'released' : 'normal';
-    await this.#look(waiting, how);
+    await this.#look(deliveries, how);
+    const waiting = urgency === 'urgent' ? this.#startUrgent(deliveries) : deliveries;
     const left: DueDelivery[] = [];
     const full: DueDelivery[] = [];
     const parking: Promise<void>[] = [];
@@ -94,7 +93,14 @@ export class Admission {
     };
     for (const due of waiting) settle(due, await this.#enter(due, how));
     const untilMs = performance.now() + this.#patienceMs;
-    for (const due of full) settle(due, await this.#enterPatiently(due, how, untilMs));
+    const enterInTurn = async (ofOne: readonly DueDelivery[]): Promise<void> => {
+      for (const due of ofOne) settle(due, await this.#enterPatiently(due, how, untilMs));
+    };
+    await Promise.all(
+      Map.groupBy(full, (due) => due.webhookId)
+        .values()
+        .map(enterInTurn),
+    );
     await Promise.all(parking);
     return left;
   }
@@ -188,8 +194,8 @@ export class Admission {
   async #enterPatiently(due: DueDelivery, how: Waiting, untilMs: number): Promise<Verdict | 'left'> {
     for (;;) {
       const lane = this.#laneOf(due.webhookId);
-      const isMoving = performance.now() < untilMs && (await endsWithin(movingMs, lane.someSent()));
-      if (!isMoving || this.#stopping) return lane.overflow();
+      const isWorthIt = !lane.hasBacklog && !this.#stopping && performance.now() < untilMs;
+      if (!isWorthIt || !(await endsWithin(movingMs, lane.someSent()))) return lane.overflow();
       const verdict = await this.#enter(due, how);
       if (verdict !== 'full') return verdict;
     }
@@ -322,7 +328,7 @@ export class Admission {
       if (settings?.circuit === null) lane.hasBacklog = true;
       this.#pump(lane);
     };
-    this.#lastWrite = this.#lastWrite.then(write);
+    this.#lastWrite = this.#lastWrite.then(write).catch((error: unknown) => this.#ports.onError('a circuit', error));
     this.#follow(this.#lastWrite);
   }
 

@@ -10,8 +10,8 @@ const totalFactor = 4;
 
 /**
  * Bounds how many deliveries are under way at once in this process. What takes longer than a second costs a socket and
- * some memory, but no work: it makes room for others, up to four times the limit, so that receivers which fall silent
- * together, however many, hold the others up for a second at most. Places are given in the order in which they were asked for.
+ * some memory, but no work: it makes room for others, up to four times the limit. So receivers that fall silent together
+ * hold the others up for a second at most, unless so many requests to them are under way that all of that is taken. Places are given in the order in which they were asked for.
  */
 export class InFlightLimit implements Disposable {
   readonly #max: number;

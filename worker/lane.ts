@@ -162,9 +162,12 @@ export class Lane {
     return { lane: this, startedAtMs: this.#usedAtMs, isUrgent, isSent: false };
   }
 
-  /** Whether one more that a person waits for may pass all others: a few at a time, so that nobody can fill the worker. */
+  /**
+   * Whether one more that a person waits for may pass all others: a few at a time, so that nobody can fill the worker, and
+   * none where a rate is set, which holds for everything.
+   */
   get takesUrgent(): boolean {
-    return this.#urgentCount < urgentMax;
+    return this.#ratePerSecond === null && this.#urgentCount < urgentMax;
   }
 
   /** Whether nothing is under way or waiting, and has not been since then. */
@@ -230,6 +233,7 @@ export class Lane {
   drain(): DeliveryId[] {
     const ids = [...this.#waiting];
     this.#waiting.clear();
+    this.#rateTokens = 0; // what was granted for them is not to come on top of a later grant
     return ids;
   }
 

@@ -42,7 +42,7 @@ export interface WebhookSettings {
   rateLimitPerSecond: number | null;
   /** Null while the circuit is closed. */
   circuit: OpenCircuit | null;
-  /** When this was read, and when a secret in it expires, in milliseconds of `performance.now()`. */
+  /** When this was asked for, and when a secret in it expires, in milliseconds of `performance.now()`. */
   readAtMs: number;
   expiresAtMs: number;
 }
@@ -121,18 +121,20 @@ export class WebhookCache {
   }
 
   async #read(uuids: readonly string[]): Promise<Map<string, WebhookSettings>> {
+    const startedAtMs = performance.now();
     const { rows } = await this.#database.pipeline.query<SettingsRow>({
       name: 'load-webhook-settings',
       text: settingsSql,
       values: [[...new Set(uuids)]],
     });
-    return new Map(rows.map((row) => [row.id, this.#keep(row)]));
+    return new Map(rows.map((row) => [row.id, this.#keep(row, startedAtMs)]));
   }
 
-  #keep(row: SettingsRow): WebhookSettings {
+  #keep(row: SettingsRow, startedAtMs: number): WebhookSettings {
     const before = this.#kept.get(row.id);
+    if (before !== undefined && before.readAtMs > startedAtMs) return before; // it was asked for later, and came first
     const known = before?.version === row.version && !isExpired(before) ? before.endpoint : null;
-    const settings = settingsOf(row, known ?? readEndpoint(this.#secretBox, this.#defaults, row));
+    const settings = settingsOf(row, startedAtMs, known ?? readEndpoint(this.#secretBox, this.#defaults, row));
     this.#kept.delete(row.id);
     this.#kept.set(row.id, settings);
     if (this.#kept.size > keptMax) for (const [oldest] of this.#kept.entries().take(1)) this.#kept.delete(oldest);
@@ -176,16 +178,16 @@ interface SettingsRow {
   expires_in_ms: number | null;
 }
 
-function settingsOf(row: SettingsRow, endpoint: LoadedEndpoint): WebhookSettings {
-  const now = performance.now();
+/** `readAtMs` is when the row was asked for, not when it came: it is that old. */
+function settingsOf(row: SettingsRow, readAtMs: number, endpoint: LoadedEndpoint): WebhookSettings {
   const { circuit_open_ms: openMs, circuit_open_count: openCount, expires_in_ms: expiresInMs } = row;
   return {
     version: row.version,
     endpoint,
     rateLimitPerSecond: row.rate_limit_per_second,
-    circuit: openMs === null ? null : { openUntilMs: now + openMs, openCount },
-    readAtMs: now,
-    expiresAtMs: expiresInMs === null ? Number.POSITIVE_INFINITY : now + expiresInMs,
+    circuit: openMs === null ? null : { openUntilMs: readAtMs + openMs, openCount },
+    readAtMs,
+    expiresAtMs: expiresInMs === null ? Number.POSITIVE_INFINITY : readAtMs + expiresInMs,
   };
 }
 
