@@ -15,6 +15,8 @@ export interface BenchProcess extends AsyncDisposable {
 export function startBenchProcess(file: string, env: Record<string, string> = {}): BenchProcess {
   const { PATH = '', HOME = '', TMPDIR = '' } = process.env;
   const child = fork(path.join(import.meta.dirname, file), {
+    // As docker-compose.yml starts what serves.
+    execArgv: [...process.execArgv, ...(file === 'service-process.ts' ? ['--max-semi-space-size=16'] : [])],
     env: { PATH, HOME, ...(TMPDIR === '' ? {} : { TMPDIR }), ...env },
   });
   const heard: { kind: string }[] = [];

@@ -62,7 +62,9 @@ describe('docker-compose.yml', () => {
   });
 
   test.each(posthornServices)('runs %s by the command of that name', (name) => {
-    expect(compose.services[name]?.command).toEqual(['node', 'src/main.ts', name]);
+    const [node, ...rest] = compose.services[name]?.command ?? [];
+    expect([node, ...rest.slice(-2)]).toEqual(['node', 'src/main.ts', name]);
+    for (const option of rest.slice(0, -2)) expect(option).toMatch(/^--max-semi-space-size=\d+$/);
   });
 
   test('keeps the queue in a Redis that appends to disk and evicts nothing', () => {
