@@ -134,7 +134,7 @@ export class Lane {
     await this.#someSent.promise;
   }
 
-  /** Takes note that a delivery is parked for want of room: what comes later goes behind it. */
+  /** Takes note that a delivery is parked for want of room: what comes later shares the room with it. */
   overflow(): 'park' {
     this.hasBacklog = this.#circuit === null;
     return 'park';

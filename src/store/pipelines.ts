@@ -15,8 +15,6 @@ export interface Queryable {
 }
 
 export interface DatabaseOptions {
-  /** Connections of the pipeline pool. */
-  pipelineConnectionsMax?: number;
   /** Limit of one pipeline statement, default 5 s; the emit statement must end well before sweep's grace. */
   statementTimeoutMs?: number;
   /** Told of errors of idle connections; the pool replaces them by itself. */
@@ -36,6 +34,8 @@ const pipelinePlanning = [
 ];
 // Over many rows the best plan depends on how many: it is made anew each time.
 const upkeepPlanning = ['plan_cache_mode=force_custom_plan', 'enable_seqscan=off', 'jit=off'];
+/** Connections of the hot path: its coalescers have one statement under way each. */
+const pipelineConnectionsMax = 8;
 /** Connections for upkeep. */
 const upkeepConnectionsMax = 3;
 
@@ -57,7 +57,7 @@ export function openPipelines(url: string, options: DatabaseOptions = {}): Pipel
     pool.on('error', (error) => options.onIdleError?.(error));
     return pool;
   };
-  const pipeline = openPool(options.pipelineConnectionsMax ?? 8, pipelinePlanning);
+  const pipeline = openPool(pipelineConnectionsMax, pipelinePlanning);
   const upkeep = openPool(upkeepConnectionsMax, upkeepPlanning);
   return {
     pipeline,
