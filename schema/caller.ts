@@ -1,5 +1,6 @@
 import { uuidOf } from '../src/domain/ids.ts';
 import type { Permission } from '../src/domain/permissions.ts';
+import type { Actor } from '../src/store/audit.ts';
 import type { Caller, SchemaContext } from './context.ts';
 import { forbidden, unauthenticated } from './errors.ts';
 
@@ -17,4 +18,10 @@ export function requirePermission(caller: Caller, permission: Permission): void 
 /** The caller's project as the database knows it. */
 export function projectUuidOf(context: SchemaContext): string {
   return uuidOf(callerOf(context).projectId);
+}
+
+/** The caller, as audit entries name it. */
+export function actorOf(context: SchemaContext): Actor {
+  const { apiKeyId } = callerOf(context);
+  return { kind: 'API_KEY', apiKeyId, requestId: context.requestId };
 }

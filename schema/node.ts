@@ -62,6 +62,9 @@ const nodeKinds: Record<IdKind, NodeKind | null> = {
   },
   // A secret is only ever seen through its webhook.
   webhookSecret: null,
+  eventType: null,
+  recovery: null,
+  auditEntry: null,
 };
 
 builder.queryFields((t) => ({

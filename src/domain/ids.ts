@@ -12,6 +12,9 @@ export const idPrefixes = {
   event: 'evt',
   delivery: 'dlv',
   attempt: 'att',
+  eventType: 'ety',
+  recovery: 'rcv',
+  auditEntry: 'aud',
 } as const;
 
 export type IdKind = keyof typeof idPrefixes;
@@ -27,6 +30,8 @@ export type WebhookId = Id<'webhook'>;
 export type EventId = Id<'event'>;
 export type DeliveryId = Id<'delivery'>;
 export type AttemptId = Id<'attempt'>;
+export type EventTypeId = Id<'eventType'>;
+export type RecoveryId = Id<'recovery'>;
 
 const suffixPattern = /^[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}$/;
 

@@ -58,6 +58,7 @@ test('the indexes that Prisma cannot describe are there', async () => {
   expect(rows).toEqual([
     { name: 'deliveries_due', definition: 'USING btree (due_at) WHERE (due_at IS NOT NULL)' },
     { name: 'deliveries_held', definition: 'USING btree (webhook_id, id) WHERE held' },
+    { name: 'recoveries_running', definition: "USING btree (id) WHERE (status = 'RUNNING'::recovery_status)" },
   ]);
   expect(fill).toEqual([{ reloptions: ['fillfactor=50'] }]);
 });
