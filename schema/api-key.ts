@@ -4,10 +4,11 @@ import { idFromUuid } from '../src/domain/ids.ts';
 import { isPermission, type Permission as GrantedPermission } from '../src/domain/permissions.ts';
 import { createApiKey } from '../src/store/api-keys.ts';
 import { builder } from './builder.ts';
-import { callerOf, projectUuidOf } from './caller.ts';
+import { actorOf, keyHolderOf, projectUuidOf } from './caller.ts';
 import { loadConnection } from './connection.ts';
 import type { Caller } from './context.ts';
 import { isNameText, nameRequirement } from './input-text.ts';
+import { permissionsInput } from './permission-input.ts';
 import { checkInput, rule, UserError, type UserErrorShape } from './user-error.ts';
 
 /** The columns of an API key that anybody may see. */
@@ -22,9 +23,11 @@ export const apiKeyColumns = {
   revokedAt: true,
 } as const satisfies Prisma.ApiKeySelect;
 
-type ApiKeyRow = Prisma.ApiKeyGetPayload<{ select: typeof apiKeyColumns }>;
+/** A row of them. */
+export type ApiKeyRow = Prisma.ApiKeyGetPayload<{ select: typeof apiKeyColumns }>;
 
-const Permission = builder.enumType('Permission', {
+/** The GraphQL enum of permissions. */
+export const Permission = builder.enumType('Permission', {
   description: 'What an API key may do.',
   values: {
     VIEW_WEBHOOKS: { description: 'Read and watch everything of the project.' },
@@ -131,10 +134,10 @@ builder.mutationField('createApiKey', (t) =>
     description: 'Makes an API key of the project. Its text is shown once.',
     args: { input: t.arg({ type: CreateApiKeyInput, required: true, description: 'The key to make.' }) },
     resolve: async (_root, { input }, context) => {
-      const caller = callerOf(context);
+      const caller = keyHolderOf(context);
       const checked = checkInput(apiKeyInput(caller, new Date()), input);
       if (checked.kind === 'refused') return { apiKey: null, key: null, userErrors: checked.userErrors };
-      const { apiKey, key } = await createApiKey(context.database, caller.projectId, checked.input);
+      const { apiKey, key } = await createApiKey(context.database, caller.projectId, checked.input, actorOf(context));
       return { apiKey, key, userErrors: [] };
     },
   }),
@@ -144,17 +147,9 @@ function apiKeyInput(
   caller: Caller,
   now: Date,
 ): z.ZodType<{ name: string; permissions: GrantedPermission[]; expiresAt: Date | null }> {
-  const permission = rule<GrantedPermission>(
-    (wanted) => caller.permissions.has(wanted),
-    'PERMISSION_NOT_HELD',
-    'a permission that the asking key has itself',
-  );
   return z.object({
     name: rule<string>(isNameText, 'INVALID_NAME', nameRequirement),
-    permissions: z
-      .array(permission)
-      .and(rule<GrantedPermission[]>((list) => list.length > 0, 'INVALID_PERMISSIONS', 'at least one permission'))
-      .transform((list) => [...new Set(list)]),
+    permissions: permissionsInput(caller),
     expiresAt: rule<Date | null>(
       (expiresAt) => expiresAt === null || expiresAt > now,
       'INVALID_EXPIRES_AT',

@@ -55,9 +55,9 @@ export const builder = new SchemaBuilder<BuilderTypes>({
   },
 });
 
-builder.queryType({ description: 'What an API key can read.' });
-builder.mutationType({ description: 'What an API key can do.' });
-builder.subscriptionType({ description: 'What an API key can watch live.' });
+builder.queryType({ description: 'What an API key or access token can read.' });
+builder.mutationType({ description: 'What an API key or access token can do, and what the administrator can.' });
+builder.subscriptionType({ description: 'What an API key or access token can watch live.' });
 
 builder.globalConnectionField('totalCount', (t) =>
   t.int({

@@ -2,12 +2,33 @@ import { uuidOf } from '../src/domain/ids.ts';
 import type { Permission } from '../src/domain/permissions.ts';
 import type { Actor } from '../src/store/audit.ts';
 import type { Caller, SchemaContext } from './context.ts';
-import { forbidden, unauthenticated } from './errors.ts';
+import {
+  adminKeyNeeded,
+  forbidden,
+  forbiddenToProjects,
+  forbiddenToTokens,
+  noProject,
+  unauthenticated,
+} from './errors.ts';
 
-/** Who asks. Throws UNAUTHENTICATED when nobody does. */
-export function callerOf(context: SchemaContext): Caller {
-  if (context.caller === null) throw unauthenticated();
-  return context.caller;
+/** Who asks in a project. Throws UNAUTHENTICATED when nobody does, FORBIDDEN for the administrator, who has no project. */
+export function callerOf({ caller }: SchemaContext): Caller {
+  if (caller === null) throw unauthenticated();
+  if (caller.kind === 'ADMINISTRATOR') throw noProject();
+  return caller;
+}
+
+/** Throws unless the administrator asks: UNAUTHENTICATED when nobody does, else FORBIDDEN. */
+export function requireAdministrator({ caller }: SchemaContext): void {
+  if (caller === null) throw unauthenticated(adminKeyNeeded);
+  if (caller.kind !== 'ADMINISTRATOR') throw forbiddenToProjects();
+}
+
+/** The caller, who holds an API key itself. Throws FORBIDDEN for an access token: it makes and takes no credentials. */
+export function keyHolderOf(context: SchemaContext): Caller {
+  const caller = callerOf(context);
+  if (caller.kind === 'ACCESS_TOKEN') throw forbiddenToTokens();
+  return caller;
 }
 
 /** Throws FORBIDDEN, naming the permission, when the caller lacks it. */
@@ -20,8 +41,9 @@ export function projectUuidOf(context: SchemaContext): string {
   return uuidOf(callerOf(context).projectId);
 }
 
-/** The caller, as audit entries name it. */
-export function actorOf(context: SchemaContext): Actor {
-  const { apiKeyId } = callerOf(context);
-  return { kind: 'API_KEY', apiKeyId, requestId: context.requestId };
+/** The caller, as audit entries name it. Throws UNAUTHENTICATED when nobody asks. */
+export function actorOf({ caller, requestId }: SchemaContext): Actor {
+  if (caller === null) throw unauthenticated();
+  const apiKeyId = caller.kind === 'ADMINISTRATOR' ? null : caller.apiKeyId;
+  return { kind: caller.kind, apiKeyId, requestId };
 }

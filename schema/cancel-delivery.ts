@@ -2,7 +2,7 @@ import { findId, type DeliveryId } from '../src/domain/ids.ts';
 import { cancelDelivery, type CancelResult } from '../src/store/cancel-delivery.ts';
 import { announceChange } from './announce.ts';
 import { builder } from './builder.ts';
-import { callerOf } from './caller.ts';
+import { actorOf, callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery, type DeliveryRow } from './delivery.ts';
 import { notFoundError, UserError, userError, type UserErrorShape } from './user-error.ts';
@@ -51,7 +51,8 @@ builder.mutationField('cancelDelivery', (t) =>
 );
 
 async function cancel(context: SchemaContext, deliveryId: DeliveryId): Promise<CancelDeliveryResult> {
-  const result = await cancelDelivery(context.database, callerOf(context).projectId, deliveryId);
+  const { projectId } = callerOf(context);
+  const result = await cancelDelivery(context.database, projectId, deliveryId, actorOf(context));
   if (result.kind !== 'cancelled') return refused(refusalOf(result, deliveryId));
   await announceChange(context, 'CANCELLED', result.delivery);
   return { delivery: result.delivery, userErrors: [] };

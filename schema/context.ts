@@ -2,6 +2,7 @@ import type { Permission } from '../src/domain/permissions.ts';
 import type { DueDelivery } from '../src/domain/delivery.ts';
 import type { ApiKeyId, ProjectId } from '../src/domain/ids.ts';
 import type { Feed } from '../src/feed/feed.ts';
+import type { CleanupResult } from '../src/store/cleanup.ts';
 import type { Database } from '../src/store/database.ts';
 import type { EmitEvent } from '../src/store/emit-event.ts';
 import type { SecretBox } from '../src/store/secret-box.ts';
@@ -9,11 +10,40 @@ import type { SecretBox } from '../src/store/secret-box.ts';
 // schema: the GraphQL API, code first. Every resolver works for exactly one project, its caller's; another project's id is
 // NOT_FOUND everywhere. What a resolver needs beyond the store comes from this context, which the gateway fills.
 
-/** Who asks: the holder of a project's API key. */
+/** Who asks in a project: the holder of one of its API keys, or of an access token that one of them made. */
 export interface Caller {
+  kind: 'API_KEY' | 'ACCESS_TOKEN';
+  /** The key, or the one that made the token. */
   apiKeyId: ApiKeyId;
   projectId: ProjectId;
   permissions: ReadonlySet<Permission>;
+  /** When the credential stops working by itself; null is never. */
+  expiresAt: Date | null;
+}
+
+/** Who holds the deployment's admin key. Belongs to no project. */
+export interface Administrator {
+  kind: 'ADMINISTRATOR';
+}
+
+/** What resolvers do with credentials beyond the database. */
+export interface CredentialActions {
+  /** Makes the text of an access token, which names the key that makes it. */
+  issueAccessToken: (grant: {
+    apiKeyId: ApiKeyId;
+    permissions: readonly Permission[];
+    expiresAt: Date;
+  }) => Promise<string>;
+  /** The key was revoked: from now on this process does not take it any more. */
+  forgetApiKey: (apiKeyId: ApiKeyId) => void;
+}
+
+/** What the administrator can have done now, over all projects, that otherwise happens by itself. */
+export interface Administration {
+  /** Hints the workers at deliveries that one of them took and never recorded, at most `limit`; gives how many. */
+  retryStuck: (limit: number) => Promise<number>;
+  /** Removes history that is older, until the signal aborts. */
+  cleanup: (olderThan: Date, signal: AbortSignal) => Promise<CleanupResult>;
 }
 
 /** What the deployment's settings mean to resolvers. */
@@ -39,7 +69,7 @@ export interface HintOptions {
 /** What every resolver is given. One per HTTP request, and one per operation on a WebSocket. */
 export interface SchemaContext {
   /** Null without valid credentials; resolvers then fail with UNAUTHENTICATED. */
-  caller: Caller | null;
+  caller: Caller | Administrator | null;
   requestId: string;
   database: Database;
   secretBox: SecretBox;
@@ -54,6 +84,8 @@ export interface SchemaContext {
    */
   checkHost: (host: string) => Promise<string | null>;
   settings: SchemaSettings;
+  credentials: CredentialActions;
+  administration: Administration;
   /** Told of failures that the caller need not know of: what they would have done happens later by itself, or is lost. */
   onWarning: (message: string, error: unknown) => void;
 }

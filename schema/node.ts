@@ -1,6 +1,7 @@
 import { type IdKind, idFromUuid, kindOfId } from '../src/domain/ids.ts';
 import { apiKeyColumns } from './api-key.ts';
 import { attemptColumns } from './attempt-loaders.ts';
+import { auditEntryColumns } from './audit-entry.ts';
 import { builder } from './builder.ts';
 import { projectUuidOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
@@ -15,7 +16,7 @@ import { webhookColumns } from './webhook.ts';
 const idsMax = 100;
 
 interface NodeKind {
-  typename: 'Project' | 'ApiKey' | 'Webhook' | 'Event' | 'Delivery' | 'Attempt';
+  typename: 'Project' | 'ApiKey' | 'Webhook' | 'Event' | 'Delivery' | 'Attempt' | 'AuditEntry';
   /** Finds those of the ids that the caller's project has. */
   find: (context: SchemaContext, uuids: string[]) => Promise<{ id: string }[]>;
 }
@@ -64,7 +65,11 @@ const nodeKinds: Record<IdKind, NodeKind | null> = {
   webhookSecret: null,
   eventType: null,
   recovery: null,
-  auditEntry: null,
+  auditEntry: {
+    typename: 'AuditEntry',
+    find: async (context, uuids) =>
+      await context.database.prisma.auditEntry.findMany({ select: auditEntryColumns, where: owned(context, uuids) }),
+  },
 };
 
 builder.queryFields((t) => ({

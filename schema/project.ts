@@ -7,6 +7,9 @@ import { notFound } from './errors.ts';
 /** The columns of a project. */
 export const projectColumns = { id: true, name: true, createdAt: true } as const satisfies Prisma.ProjectSelect;
 
+/** A row of them. */
+export type ProjectRow = Prisma.ProjectGetPayload<{ select: typeof projectColumns }>;
+
 /** The GraphQL type of projects. */
 export const Project = builder.prismaObject('Project', {
   select: projectColumns,

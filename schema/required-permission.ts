@@ -11,13 +11,16 @@ import SchemaBuilder, {
 import type { GraphQLFieldResolver } from 'graphql';
 import { isPermission, type Permission } from '../src/domain/permissions.ts';
 import type { SchemaContext } from './context.ts';
-import { callerOf, requirePermission } from './caller.ts';
+import { callerOf, requireAdministrator, requirePermission } from './caller.ts';
 
-// Every field of Query, Mutation and Subscription names the permission it needs (`needs`). It cannot be forgotten: the
+// Every field of Query, Mutation and Subscription names the permission it needs, or the administrator (`needs`). It cannot be forgotten: the
 // option's type demands it, and building the schema fails without it. It is checked before the field's resolver runs;
 // for a subscription before it starts, and again for every item.
 
 const pluginName = 'requiredPermission';
+
+/** What a root field asks of its caller. */
+type Needs = Permission | 'ADMINISTRATOR';
 
 declare global {
   // oxlint-disable-next-line typescript/no-namespace -- how Pothos lets a plugin declare options
@@ -33,8 +36,8 @@ declare global {
       Args extends InputFieldMap,
       ResolveReturnShape,
     > {
-      /** What the caller's API key must be allowed. */
-      needs: Permission;
+      /** What the caller's API key must be allowed, or that only the administrator may ask. */
+      needs: Needs;
     }
 
     export interface MutationFieldOptions<
@@ -44,8 +47,8 @@ declare global {
       Args extends InputFieldMap,
       ResolveReturnShape,
     > {
-      /** What the caller's API key must be allowed. */
-      needs: Permission;
+      /** What the caller's API key must be allowed, or that only the administrator may ask. */
+      needs: Needs;
     }
 
     export interface SubscriptionFieldOptions<
@@ -56,8 +59,8 @@ declare global {
       ResolveShape,
       ResolveReturnShape,
     > {
-      /** What the caller's API key must be allowed. */
-      needs: Permission;
+      /** What the caller's API key must be allowed, or that only the administrator may ask. */
+      needs: Needs;
     }
   }
 }
@@ -87,10 +90,11 @@ export class RequiredPermissionPlugin<Types extends SchemaTypes> extends BasePlu
   }
 }
 
-function guarded<Types extends SchemaTypes>(resolve: FieldResolver<Types>, needs: Permission): FieldResolver<Types> {
+function guarded<Types extends SchemaTypes>(resolve: FieldResolver<Types>, needs: Needs): FieldResolver<Types> {
   return (root, args, context, info) => {
     if (!isSchemaContext(context)) throw new TypeError('the context value is no SchemaContext');
-    requirePermission(callerOf(context), needs);
+    if (needs === 'ADMINISTRATOR') requireAdministrator(context);
+    else requirePermission(callerOf(context), needs);
     return resolve(root, args, context, info);
   };
 }
@@ -103,9 +107,9 @@ function isRootField(field: { kind: string }): boolean {
   return field.kind === 'Query' || field.kind === 'Mutation' || field.kind === 'Subscription';
 }
 
-function neededPermission(field: { parentType: string; name: string; pothosOptions: object }): Permission {
+function neededPermission(field: { parentType: string; name: string; pothosOptions: object }): Needs {
   const needs = 'needs' in field.pothosOptions ? field.pothosOptions.needs : undefined;
-  if (typeof needs === 'string' && isPermission(needs)) return needs;
+  if (typeof needs === 'string' && (needs === 'ADMINISTRATOR' || isPermission(needs))) return needs;
   throw new PothosSchemaError(`${field.parentType}.${field.name} does not say which permission it needs`);
 }
 

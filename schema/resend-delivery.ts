@@ -3,7 +3,7 @@ import { findId, idFromUuid, type DeliveryId } from '../src/domain/ids.ts';
 import { resendDelivery, type ResendResult } from '../src/store/resend-delivery.ts';
 import { announceChange } from './announce.ts';
 import { builder } from './builder.ts';
-import { callerOf } from './caller.ts';
+import { actorOf, callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery, type DeliveryRow } from './delivery.ts';
 import { notFoundError, UserError, userError, type UserErrorShape } from './user-error.ts';
@@ -50,6 +50,7 @@ async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<R
   const result = await resendDelivery(database, callerOf(context).projectId, deliveryId, {
     defaultMaxAttempts: settings.maxAttempts,
     claimLeaseMs: claimLeaseMs(settings.attemptTimeoutMs),
+    actor: actorOf(context),
   });
   if (result.kind !== 'resent') return refused(refusalOf(result, deliveryId));
   await announceChange(context, 'RESENT', result.delivery);

@@ -1,11 +1,12 @@
 import { isEventType } from '../src/domain/event-type.ts';
 import { findId, type WebhookId } from '../src/domain/ids.ts';
+import { emitTest } from '../src/store/emit-test.ts';
 import type { FeedItem, FeedSubscription } from '../src/feed/feed.ts';
 import { z } from 'zod';
 import { Attempt } from './attempt.ts';
 import type { AttemptRow } from './attempt-loaders.ts';
 import { builder } from './builder.ts';
-import { callerOf, projectUuidOf } from './caller.ts';
+import { actorOf, callerOf, projectUuidOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery, type DeliveryRow } from './delivery.ts';
 import { emitAndHint } from './emit-event.ts';
@@ -97,7 +98,7 @@ async function sendTest(context: SchemaContext, webhookId: WebhookId, eventType:
       deliverAt: null,
       testWebhookId: webhookId,
     };
-    const result = await emitAndHint(context, event, now);
+    const result = await emitAndHint(auditedEmits(context), event, now);
     const [created] = result.kind === 'stored' ? result.deliveries : [];
     if (result.kind !== 'stored' || created === undefined) {
       return { delivery: null, attempt: null, userErrors: [notFoundError('webhook', webhookId)] };
@@ -110,6 +111,12 @@ async function sendTest(context: SchemaContext, webhookId: WebhookId, eventType:
   } finally {
     await subscription.return?.();
   }
+}
+
+/** A context whose emits are tests that a person asked for: each with its audit entry. */
+function auditedEmits(context: SchemaContext): SchemaContext {
+  const { database, settings } = context;
+  return { ...context, emitEvent: async (input) => await emitTest(database, settings, input, actorOf(context)) };
 }
 
 async function findAttempted(subscription: FeedSubscription, deliveryId: string): Promise<FeedItem | null> {

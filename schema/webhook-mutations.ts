@@ -4,7 +4,7 @@ import { maskedWebhookHeaders, type WebhookHeader } from '../src/store/webhook-h
 import { rotateWebhookSecret } from '../src/store/webhook-secrets.ts';
 import { createWebhook, updateWebhook } from '../src/store/webhooks.ts';
 import { builder } from './builder.ts';
-import { callerOf, projectUuidOf } from './caller.ts';
+import { actorOf, callerOf, projectUuidOf } from './caller.ts';
 import { checkWebhook } from './check-webhook.ts';
 import type { SchemaContext } from './context.ts';
 import { checkInput, notFoundError, rule, type UserErrorShape } from './user-error.ts';
@@ -117,7 +117,8 @@ builder.mutationFields((t) => ({
       const { database, secretBox, settings } = context;
       const checked = await checkWebhook(context, newWebhookInput(settings), withoutNulls(input));
       if (checked.kind === 'refused') return { webhook: null, secret: null, userErrors: checked.userErrors };
-      const created = await createWebhook(database, secretBox, callerOf(context).projectId, checked.input);
+      const creation = { ...checked.input, actor: actorOf(context) };
+      const created = await createWebhook(database, secretBox, callerOf(context).projectId, creation);
       return { ...created, userErrors: [] };
     },
   }),
@@ -139,7 +140,7 @@ builder.mutationFields((t) => ({
       const checked = checkInput(overlapInput, input);
       if (checked.kind === 'refused') return { webhook: null, secret: null, userErrors: checked.userErrors };
       const { database, secretBox } = context;
-      const rotation = webhookId === null ? null : { webhookId, overlapSeconds: checked.input.overlapSeconds };
+      const rotation = webhookId === null ? null : { webhookId, ...checked.input, actor: actorOf(context) };
       const rotated =
         rotation === null
           ? null
@@ -160,7 +161,7 @@ async function changeWebhook(
   const { database, secretBox, settings } = context;
   const checked = await checkWebhook(context, webhookChanges(settings, found.maskedHeaders), changes);
   if (checked.kind === 'refused') return refused(checked.userErrors);
-  const update = { webhookId: found.webhookId, changes: checked.input };
+  const update = { webhookId: found.webhookId, changes: checked.input, actor: actorOf(context) };
   const updated = await updateWebhook(database, secretBox, callerOf(context).projectId, update);
   if (updated.kind === 'missing') return refused([notFoundError('webhook', id)]);
   if (updated.kind === 'unsignable') {

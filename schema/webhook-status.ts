@@ -4,7 +4,7 @@ import { pauseWebhook, resumeWebhook } from '../src/store/webhook-status.ts';
 import { deleteWebhook } from '../src/store/webhooks.ts';
 import { announce } from './announce.ts';
 import { builder } from './builder.ts';
-import { callerOf } from './caller.ts';
+import { actorOf, callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { deliveryColumns } from './delivery.ts';
 import { webhookEntry } from '../src/feed/feed-entries.ts';
@@ -39,7 +39,7 @@ builder.mutationFields((t) => ({
     args: { input: t.arg({ type: DeleteWebhookInput, required: true, description: 'Which webhook.' }) },
     resolve: async (_root, { input }, context) =>
       await changeStatus(context, input.id, async (projectId, webhookId) => {
-        const deleted = await deleteWebhook(context.database, projectId, webhookId);
+        const deleted = await deleteWebhook(context.database, projectId, webhookId, actorOf(context));
         if (deleted !== null) await announceCancelled(context, deleted.cancelled);
         return deleted && { webhook: deleted.webhook };
       }),
@@ -51,7 +51,7 @@ builder.mutationFields((t) => ({
     args: { input: t.arg({ type: PauseWebhookInput, required: true, description: 'Which webhook.' }) },
     resolve: async (_root, { input }, context) =>
       await changeStatus(context, input.id, async (projectId, webhookId) => {
-        const webhook = await pauseWebhook(context.database, projectId, webhookId);
+        const webhook = await pauseWebhook(context.database, projectId, webhookId, actorOf(context));
         return webhook && { webhook };
       }),
   }),
@@ -63,7 +63,7 @@ builder.mutationFields((t) => ({
     args: { input: t.arg({ type: ResumeWebhookInput, required: true, description: 'Which webhook.' }) },
     resolve: async (_root, { input }, context) =>
       await changeStatus(context, input.id, async (projectId, webhookId) => {
-        const resumed = await resumeWebhook(context.database, projectId, webhookId);
+        const resumed = await resumeWebhook(context.database, projectId, webhookId, actorOf(context));
         if (resumed !== null) await enqueueReleased(context, resumed);
         return resumed && { webhook: resumed.webhook };
       }),

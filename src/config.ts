@@ -95,7 +95,9 @@ function url(schemes: readonly string[]) {
 
 const trueOrFalse = text('true or false', (given) => (given === 'true' ? true : given === 'false' ? false : null));
 const anyText = text('a text', (given) => given);
-const adminKey = text('a text', (given) => new Secret(given));
+const adminKey = text('at most 1024 printable ASCII characters, none at its ends a blank', (given) =>
+  /^(?! )[\x20-\x7e]{1,1024}(?<! )$/.test(given) ? new Secret(given) : null,
+);
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
 /** RFC 1123, section 2.1; a name that ends in a number would be read as an address, and is none. */

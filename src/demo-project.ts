@@ -1,11 +1,10 @@
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { permissions } from './domain/permissions.ts';
 import { idFromUuid, parseId } from './domain/ids.ts';
 import { prepareDataFolder } from './stack/data-folder.ts';
-import { createApiKey, findApiKey } from './store/api-keys.ts';
-import { createProject } from './store/projects.ts';
+import { findApiKey } from './store/api-keys.ts';
+import { createProjectWithKey } from './store/projects.ts';
 import type { ProjectId } from './domain/ids.ts';
 import type { Database } from './store/database.ts';
 
@@ -52,10 +51,9 @@ export async function findDemoFacts(dataFolder: string): Promise<DemoFacts | nul
 export async function ensureDemoProject(database: Database, dataFolder: string): Promise<DemoProject> {
   const known = await findDemoFacts(dataFolder);
   if (known !== null && (await findApiKey(database, known.apiKey)) !== null) return known;
-  const project = await createProject(database, 'Demo');
-  const projectId = idFromUuid('project', project.id);
-  const { key } = await createApiKey(database, projectId, { name: 'Demo key', permissions, expiresAt: null });
-  return { projectId, apiKey: key };
+  const actor = { kind: 'ADMINISTRATOR', apiKeyId: null, requestId: null } as const; // who starts the process
+  const { project, key } = await createProjectWithKey(database, { name: 'Demo', keyName: 'Demo key', actor });
+  return { projectId: idFromUuid('project', project.id), apiKey: key };
 }
 
 /** Writes `demo.json`, readable by its owner only, whole or not at all. */

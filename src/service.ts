@@ -1,22 +1,27 @@
 import { createAddressResolver } from '../worker/egress-addresses.ts';
 import { createHostCheck } from '../worker/egress-host-check.ts';
+import { retryStuck } from '../worker/sweep.ts';
 import { startWorker } from '../worker/worker.ts';
 import { parseCidrs } from './domain/address-policy.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startDeliveryQueue } from './queue.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
-import { findApiKey } from './store/api-keys.ts';
+import { cleanup } from './store/cleanup.ts';
 import { createEmitter } from './store/emit-event.ts';
+import { createKeyCache } from './store/key-cache.ts';
 import { openPipelines } from './store/pipelines.ts';
 import { createSecretBox } from './store/secret-box.ts';
 import type { Logger } from 'pino';
 import type { SchemaContext } from '../schema/context.ts';
+import type { AccessGrant, AccessTokens } from './access-tokens.ts';
 import type { Config } from './config.ts';
+import type { ApiKeyId } from './domain/ids.ts';
 import type { DeliveryQueue } from './queue.ts';
 import type { Stack } from './stack/stack.ts';
 import type { Database } from './store/database.ts';
 import type { DatabaseOptions, Pipelines } from './store/pipelines.ts';
+import type { KeyCache } from './store/key-cache.ts';
 import type { SecretBox } from './store/secret-box.ts';
 
 /** Which parts of Posthorn this process runs. */
@@ -70,7 +75,7 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
   const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));
   const parts = { config, logger, stack, pipelines, secretBox, queue };
   if (roles.worker) starting.use(await startRoleWorker(parts));
-  const gateway = database === null ? null : starting.use(await startRoleGateway({ ...parts, database }));
+  const gateway = database === null ? null : starting.use(await startRoleGateway(parts, database));
   const started = starting.move();
   return { database, url: gateway?.url ?? null, [Symbol.asyncDispose]: async () => await started.disposeAsync() };
 }
@@ -78,6 +83,8 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
 /** And what the gateway has besides. */
 interface GatewayParts extends Parts {
   database: Database;
+  keys: KeyCache;
+  tokens: AccessTokens;
 }
 
 /** Loads Prisma, which only the gateway needs. */
@@ -121,20 +128,25 @@ async function startRoleWorker({
   });
 }
 
-async function startRoleGateway(parts: GatewayParts): Promise<{ url: string } & AsyncDisposable> {
-  const { config, logger, stack, database, queue } = parts;
+async function startRoleGateway(shared: Parts, database: Database): Promise<{ url: string } & AsyncDisposable> {
+  const { config, logger, stack, queue } = shared;
   // Loaded here and not at the top: a process that only delivers has no use for GraphQL, which takes 40 MB.
-  const [{ startGateway }, { schema }] = await Promise.all([
+  const [{ startGateway }, { schema }, { createAccessTokens }, { createAuthenticate }] = await Promise.all([
     import('./gateway/gateway.ts'),
     import('../schema/index.ts'),
+    import('./access-tokens.ts'),
+    import('./authenticate.ts'),
   ]);
+  const keys = createKeyCache(database);
+  const tokens = createAccessTokens(stack.encryptionKeys);
   return await startGateway({
     schema,
     logger,
     host: config.host,
     port: config.port,
-    authenticate: async (key) => await findApiKey(database, key),
-    createContext: contextFactory(parts),
+    authenticate: createAuthenticate(keys, tokens),
+    adminKey: config.adminKey,
+    createContext: contextFactory({ ...shared, database, keys, tokens }),
     checks: {
       database: async () => void (await database.pipeline.query('select 1')),
       queue: async () => await queue.ping(),
@@ -145,7 +157,7 @@ async function startRoleGateway(parts: GatewayParts): Promise<{ url: string } & 
 
 /** Gives the function that fills a request's context. */
 function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], requestId: string) => SchemaContext {
-  const { config, logger, stack, database, secretBox, queue } = parts;
+  const { config, logger, stack, database, secretBox, queue, keys, tokens } = parts;
   const shared = {
     database,
     secretBox,
@@ -157,6 +169,14 @@ function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], 
       });
     },
     checkHost: createHostCheck(createAddressResolver(parseCidrs(config.allowedCidrs))),
+    credentials: {
+      issueAccessToken: async (grant: AccessGrant) => await tokens.issue(grant),
+      forgetApiKey: (apiKeyId: ApiKeyId) => keys.forget(apiKeyId),
+    },
+    administration: {
+      retryStuck: async (limit: number) => await retryStuck({ database, queue }, limit),
+      cleanup: async (olderThan: Date, signal: AbortSignal) => await cleanup(database, { olderThan }, signal),
+    },
     onWarning: (message: string, error: unknown): void => logger.warn({ err: error }, message),
     settings: {
       requireHttps: config.requireHttps,

@@ -35,10 +35,13 @@ export async function sweep({ database, queue, settings }: SweepDeps, signal: Ab
 
 /**
  * Enqueues deliveries that a worker took longer ago than an attempt can take and never recorded, however long the queue
- * is. Gives how many. Sweep does the same in its turn; this is for the clock and for a person.
+ * is; at most `limit`. Gives how many. Sweep does the same in its turn; this is for the clock and for a person.
  */
-export async function retryStuck({ database, queue }: Pick<SweepDeps, 'database' | 'queue'>): Promise<number> {
-  const stuck = await listStuck(database, enqueuedMax);
+export async function retryStuck(
+  { database, queue }: Pick<SweepDeps, 'database' | 'queue'>,
+  limit: number = enqueuedMax,
+): Promise<number> {
+  const stuck = await listStuck(database, limit);
   await queue.enqueue(stuck);
   return stuck.length;
 }

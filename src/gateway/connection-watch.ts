@@ -1,16 +1,18 @@
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { Caller } from '../../schema/context.ts';
+import type { Administrator, Caller } from '../../schema/context.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** A connection that stays open: a WebSocket or an event stream. */
 export interface LiveConnection {
   readonly socket: Socket;
-  /** The API key it was opened with, if any. */
+  /** The API key or access token it was opened with, if any. */
   readonly key: string | null;
-  /** Takes the key's holder as it is now, whose permissions may have changed. */
+  /** Whom it speaks for. */
+  readonly caller: Caller | Administrator | null;
+  /** Takes the key's holder as it is now, who may do no less than before. */
   onCaller(caller: Caller): void;
-  /** The key is not valid any more. */
+  /** The key is not valid any more, or was deprived of a permission, which what runs already may need. */
   onForbidden(): void;
   /** Its reader takes nothing. */
   onStalled(): void;
@@ -33,7 +35,7 @@ interface Watched {
 /** Keys that are looked up at the same time. */
 const lookupsMax = 10;
 
-/** Starts the one timer that looks after all live connections: stalled readers, pings, and keys that were revoked. */
+/** Starts the one timer that looks after all live connections: stalled readers, pings, keys that expire or were revoked. */
 export function startConnectionWatch(options: {
   authenticate: (key: string) => Promise<Caller | null>;
   limits: GatewayLimits;
@@ -47,7 +49,8 @@ export function startConnectionWatch(options: {
   const tick = (): void => {
     const nowMs = performance.now();
     for (const [connection, watched] of connections) {
-      if (isStalled(connection, watched, nowMs, limits)) {
+      if (hasExpired(connection)) connection.onForbidden();
+      else if (isStalled(connection, watched, nowMs, limits)) {
         logger.info({ waitingBytes: connection.socket.writableLength }, 'a reader that takes nothing is cut off');
         connection.onStalled();
       } else if (nowMs >= watched.pingAtMs) {
@@ -71,6 +74,17 @@ export function startConnectionWatch(options: {
     },
     [Symbol.dispose]: () => clearInterval(timer),
   };
+}
+
+/** Told by the clock alone: the moment is known, and no look-up can be late for it. */
+function hasExpired({ caller }: LiveConnection): boolean {
+  if (caller === null || caller.kind === 'ADMINISTRATOR') return false;
+  return caller.expiresAt !== null && caller.expiresAt.getTime() <= Date.now();
+}
+
+function mayLess(now: Caller, before: LiveConnection['caller']): boolean {
+  if (before === null || before.kind === 'ADMINISTRATOR') return false;
+  return [...before.permissions].some((permission) => !now.permissions.has(permission));
 }
 
 function isStalled(
@@ -99,7 +113,7 @@ async function reauthenticate(
       keys.slice(start, start + lookupsMax).map(async (key) => {
         const caller = await authenticate(key);
         for (const connection of byKey.get(key) ?? []) {
-          if (caller === null) connection.onForbidden();
+          if (caller === null || mayLess(caller, connection.caller)) connection.onForbidden();
           else connection.onCaller(caller);
         }
       }),

@@ -1,16 +1,30 @@
 import { z } from 'zod';
 
-/** What a request says about who sends it. `unusable` is something that cannot be an API key: a wrong one. */
-export type Credentials = { kind: 'none' } | { kind: 'key'; key: string } | { kind: 'unusable' };
+/**
+ * What a request says about who sends it: nothing, an API key or access token, the admin key, or what cannot be any of
+ * them, which is as wrong as a wrong one.
+ */
+export type Credentials =
+  | { kind: 'none' }
+  | { kind: 'key'; key: string }
+  | { kind: 'admin'; key: string }
+  | { kind: 'unusable' };
 
-const keyLengthMax = 512;
-const bearer = /^bearer +(\S+)$/i;
+const keyLengthMax = 1_024;
+const shapes = [
+  { kind: 'key', pattern: /^bearer +(\S+)$/i },
+  { kind: 'admin', pattern: /^access +(\S.*)$/i },
+] as const;
 
 /** Parses the value of an `authorization` header. */
 export function parseAuthorization(value: unknown): Credentials {
   if (value === undefined || value === null || value === '') return { kind: 'none' };
-  const key = typeof value === 'string' ? bearer.exec(value.trim())?.[1] : undefined;
-  return key === undefined || key.length > keyLengthMax ? { kind: 'unusable' } : { kind: 'key', key };
+  const text = typeof value === 'string' ? value.trim() : '';
+  for (const { kind, pattern } of shapes) {
+    const key = pattern.exec(text)?.[1];
+    if (key !== undefined && key.length <= keyLengthMax) return { kind, key };
+  }
+  return { kind: 'unusable' };
 }
 
 const connectionParams = z.looseObject({ authorization: z.unknown(), Authorization: z.unknown() }).partial();

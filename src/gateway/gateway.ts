@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createAuthentication } from './authentication.ts';
 import { startConnectionWatch } from './connection-watch.ts';
 import { createGraphiql } from './graphiql.ts';
 import { createGraphqlPipeline } from './graphql-pipeline.ts';
@@ -10,8 +11,9 @@ import { createWebsocketEdge } from './websocket-edge.ts';
 import type { GraphQLSchema } from 'graphql';
 import type { Server } from 'node:http';
 import type { Logger } from 'pino';
-import type { Caller, SchemaContext } from '../../schema/context.ts';
-import type { Authenticate } from './graphql-pipeline.ts';
+import type { SchemaContext } from '../../schema/context.ts';
+import type { Secret } from '../secret.ts';
+import type { Authenticate } from './authentication.ts';
 import type { HttpEdge } from './http-edge.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { ReadinessChecks } from './readiness.ts';
@@ -26,9 +28,11 @@ export interface GatewayOptions {
   host: string;
   /** 0 takes any free port. */
   port: number;
-  /** Gives who holds an API key, or null. Asked once per HTTP request and socket, and again while a socket lives. */
+  /** Gives who holds a key, or null. Asked once per HTTP request and socket, and again while a socket lives. */
   authenticate: Authenticate;
-  createContext: (caller: Caller | null, requestId: string) => SchemaContext;
+  /** The administrator's; null: there is none. */
+  adminKey: Secret<string> | null;
+  createContext: (caller: SchemaContext['caller'], requestId: string) => SchemaContext;
   checks: ReadinessChecks;
   logger: Logger;
   limits?: Partial<GatewayLimits>;
@@ -55,11 +59,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { logger } = options;
   const limits = { ...gatewayLimits, ...options.limits };
   const maskError = createMaskError(logger);
-  const pipeline = createGraphqlPipeline({ ...options, maskError, limits });
+  const authentication = createAuthentication({ ...options, limits });
+  const pipeline = createGraphqlPipeline({ ...options, authentication, maskError, limits });
   const watch = startConnectionWatch({ ...options, limits });
   const shared = { pipeline, watch, limits, logger };
   const http = createHttpEdge({ ...shared, graphiql: createGraphiql(), checks: options.checks });
-  const websocket = createWebsocketEdge({ ...shared, maskError, authenticate: options.authenticate });
+  const websocket = createWebsocketEdge({ ...shared, maskError, authentication });
 
   const server = createServer(httpLimits, (request, response) => http.handle(request, response));
   server.on('upgrade', (request, socket, head) => {

@@ -1,3 +1,4 @@
+import { IncomingMessage } from 'node:http';
 import { getOperationAST, getVariableValues, GraphQLError } from 'graphql';
 import { createYoga } from 'graphql-yoga';
 import { parseAuthorization } from './credentials.ts';
@@ -6,19 +7,17 @@ import { withExtensions } from './mask-error.ts';
 import { currentOperation } from './operation-scope.ts';
 import type { ExecutionArgs, GraphQLSchema } from 'graphql';
 import type { Plugin, YogaServerInstance } from 'graphql-yoga';
-import type { Caller, SchemaContext } from '../../schema/context.ts';
+import type { SchemaContext } from '../../schema/context.ts';
+import type { Authenticated, Authentication } from './authentication.ts';
 import type { GatewayLimits } from './limits.ts';
-
-/** Gives who holds an API key, or null when nobody does (any more). */
-export type Authenticate = (key: string) => Promise<Caller | null>;
 
 /** The one path of every operation: HTTP and event streams call it as a handler, the WebSocket side by `getEnveloped`. */
 export type GraphqlPipeline = YogaServerInstance<object, SchemaContext>;
 
 export interface GraphqlPipelineOptions {
   schema: GraphQLSchema;
-  authenticate: Authenticate;
-  createContext: (caller: Caller | null, requestId: string) => SchemaContext;
+  authentication: Authentication;
+  createContext: (caller: SchemaContext['caller'], requestId: string) => SchemaContext;
   maskError: (error: unknown) => GraphQLError;
   limits: GatewayLimits;
 }
@@ -31,7 +30,7 @@ export function createGraphqlPipeline(options: GraphqlPipelineOptions): GraphqlP
       const { caller, requestId } = currentOperation();
       return options.createContext(caller, requestId);
     },
-    plugins: [useAuthentication(options.authenticate), useDocumentLimits(options.limits), useOperationScope()],
+    plugins: [useAuthentication(options.authentication), useDocumentLimits(options.limits), useOperationScope()],
     maskedErrors: { maskError: options.maskError, errorMessage: 'Unexpected error' },
     maxRequestBodySize: options.limits.messageBytesMax,
     // An error belongs to one request and is counted there, so none is kept.
@@ -46,20 +45,29 @@ export function createGraphqlPipeline(options: GraphqlPipelineOptions): GraphqlP
 }
 
 /** HTTP only: over WebSocket the key comes with the connection. */
-function useAuthentication(authenticate: Authenticate): Plugin {
+function useAuthentication(authentication: Authentication): Plugin {
   return {
-    async onRequestParse({ request }) {
+    async onRequestParse({ request, serverContext }) {
       const credentials = parseAuthorization(request.headers.get('authorization'));
-      if (credentials.kind === 'none') return;
-      const caller = credentials.kind === 'key' ? await authenticate(credentials.key) : null;
-      if (caller === null) {
-        const http = { status: 401, headers: { 'www-authenticate': 'Bearer' } };
-        const message = 'This API key is not valid: it is unknown, expired or revoked.';
-        throw new GraphQLError(message, { extensions: { code: 'UNAUTHENTICATED', http } });
-      }
-      currentOperation().caller = caller;
+      const result = await authentication(credentials, remoteAddress(serverContext));
+      if (result.kind !== 'accepted') throw authenticationError(result);
+      currentOperation().caller = result.caller;
     },
   };
+}
+
+/** Where the request came from: Yoga's handler keeps what Node gave it. */
+function remoteAddress(serverContext: object): string {
+  const request: unknown = 'req' in serverContext ? serverContext.req : null;
+  return (request instanceof IncomingMessage && request.socket.remoteAddress) || '';
+}
+
+function authenticationError(failure: Exclude<Authenticated, { kind: 'accepted' }>): GraphQLError {
+  const extensions =
+    failure.kind === 'refused'
+      ? { code: 'UNAUTHENTICATED', http: { status: 401, headers: { 'www-authenticate': 'Bearer' } } }
+      : { code: 'RATE_LIMITED', http: { status: 429, headers: { 'retry-after': String(failure.retryAfterSeconds) } } };
+  return new GraphQLError(failure.message, { extensions });
 }
 
 function useDocumentLimits(limits: GatewayLimits): Plugin {

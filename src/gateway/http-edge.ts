@@ -7,6 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { ConnectionWatch } from './connection-watch.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
+import type { OperationScope } from './operation-scope.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { ReadinessChecks } from './readiness.ts';
 
@@ -92,8 +93,8 @@ async function graphql(
   const refusal = findRefusal(request);
   if (refusal !== null) return answerError(response, refusal.status, 'BAD_USER_INPUT', refusal.message);
   const streams = accept.includes('text/event-stream');
-  const unwatch = streams ? watchStream(request, response, { state, options }) : null;
   const scope = createOperationScope(requestId, streams ? 'sse' : 'http', null);
+  const unwatch = streams ? watchStream(request, response, { state, options, scope }) : null;
   await runOperation(scope, options.logger, async () => {
     // Yoga's own promise does not settle when the reader goes away in the middle; the response's end always comes.
     const closed = once(response, 'close');
@@ -120,7 +121,7 @@ async function pipelineAnswer(
 function watchStream(
   request: IncomingMessage,
   response: ServerResponse,
-  { state, options }: { state: State; options: HttpEdgeOptions },
+  { state, options, scope }: { state: State; options: HttpEdgeOptions; scope: OperationScope },
 ): () => void {
   const credentials = parseAuthorization(request.headers.authorization);
   const cut = (): void => void response.destroy();
@@ -128,7 +129,10 @@ function watchStream(
   const unwatch = options.watch.add({
     socket: request.socket,
     key: credentials.kind === 'key' ? credentials.key : null,
-    onCaller: () => undefined,
+    get caller() {
+      return scope.caller;
+    },
+    onCaller: (caller) => (scope.caller = caller),
     onForbidden: cut,
     onStalled: cut,
     onPing: () => undefined,

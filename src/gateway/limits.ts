@@ -13,6 +13,9 @@ export interface GatewayLimits {
   /** How long a reader may take nothing at all of what waits for it. */
   stalledMs: number;
   connectionInitMs: number;
+  /** Failed authentications from one address that are answered at once, and after how long it may fail once more. */
+  failedAuthenticationsMax: number;
+  failedAuthenticationMs: number;
   pingMs: number;
   /** How often the credentials of live connections are looked at again. */
   reauthenticateMs: number;
@@ -33,6 +36,8 @@ export const gatewayLimits: GatewayLimits = {
   bufferedBytesMax: 1024 * 1024,
   stalledMs: 10_000,
   connectionInitMs: 10_000,
+  failedAuthenticationsMax: 20,
+  failedAuthenticationMs: 3_000,
   pingMs: 12_000,
   reauthenticateMs: 5_000,
   tickMs: 1_000,

@@ -1,13 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
-import type { Caller } from '../../schema/context.ts';
+import type { Administrator, Caller } from '../../schema/context.ts';
 
 /** One GraphQL operation, from its request to its last answer, on either transport. */
 export interface OperationScope {
   readonly requestId: string;
   readonly transport: 'http' | 'sse' | 'websocket';
-  caller: Caller | null;
+  caller: Caller | Administrator | null;
   operationName: string | null;
   operationType: OperationTypeNode | null;
   /** The `extensions.code` of every error answered so far. */
@@ -28,17 +28,23 @@ export async function runOperation(scope: OperationScope, logger: Logger, run: (
     const { caller, errorCodes, ...known } = scope;
     if (known.operationType !== null || errorCodes.size > 0) {
       const durationMs = Math.round((performance.now() - startedAt) * 10) / 10;
-      const projectId = caller?.projectId ?? null;
-      logger.info({ ...known, projectId, durationMs, errorCodes: [...errorCodes] }, 'graphql operation');
+      logger.info({ ...known, ...whoIs(caller), durationMs, errorCodes: [...errorCodes] }, 'graphql operation');
     }
   }
+}
+
+/** Who asked, as log lines name it: by ids that are no secret. */
+function whoIs(caller: OperationScope['caller']): Record<string, string | null> {
+  if (caller === null) return { callerKind: null, projectId: null };
+  if (caller.kind === 'ADMINISTRATOR') return { callerKind: caller.kind, projectId: null };
+  return { callerKind: caller.kind, projectId: caller.projectId, apiKeyId: caller.apiKeyId };
 }
 
 /** Starts the scope of an operation of which nothing is known yet. */
 export function createOperationScope(
   requestId: string,
   transport: OperationScope['transport'],
-  caller: Caller | null,
+  caller: OperationScope['caller'],
 ): OperationScope {
   return { requestId, transport, caller, operationName: null, operationType: null, errorCodes: new Set() };
 }

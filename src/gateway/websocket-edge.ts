@@ -13,9 +13,10 @@ import type { ExecutionArgs, FormattedExecutionResult } from 'graphql';
 import type { Context, OperationResult, Server, SubscribePayload } from 'graphql-ws';
 import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
-import type { Caller } from '../../schema/context.ts';
+import type { Administrator, Caller } from '../../schema/context.ts';
+import type { Authentication } from './authentication.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
-import type { Authenticate, GraphqlPipeline } from './graphql-pipeline.ts';
+import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** The WebSocket side of `/graphql`: subprotocol graphql-transport-ws. */
@@ -31,7 +32,7 @@ export interface WebsocketEdge {
 
 export interface WebsocketEdgeOptions {
   pipeline: GraphqlPipeline;
-  authenticate: Authenticate;
+  authentication: Authentication;
   maskError: (error: unknown) => GraphQLError;
   watch: ConnectionWatch;
   limits: GatewayLimits;
@@ -42,7 +43,7 @@ export interface WebsocketEdgeOptions {
 interface Session {
   readonly socket: WebSocket;
   readonly request: IncomingMessage;
-  caller: Caller | null;
+  caller: Caller | Administrator | null;
   key: string | null;
   /** Results of queries and mutations under way. */
   readonly answers: Set<Promise<unknown>>;
@@ -56,6 +57,8 @@ type Executor = (args: ExecutionArgs) => OperationResult;
 /** A socket that was told to close has this long to answer before its connection is cut. */
 const closeGraceMs = 2_000;
 const tryAgainLater = 1013;
+/** As HTTP's 429; graphql-ws clients do not try again by themselves. */
+const tooManyRequests = 4429;
 const goingAway = 1001;
 
 /** Creates the WebSocket side; sockets come in by `upgrade`. */
@@ -112,6 +115,9 @@ function watchSession(session: Session, watch: ConnectionWatch): () => void {
     socket: request.socket,
     get key() {
       return session.key;
+    },
+    get caller() {
+      return session.caller;
     },
     onCaller: (caller) => (session.caller = caller),
     onForbidden: () => closeSocket(socket, CloseCode.Forbidden, 'Forbidden'),
@@ -173,7 +179,7 @@ function createProtocol(options: WebsocketEdgeOptions): Protocol {
   };
   return makeServer<Record<string, unknown>, { session: Session }>({
     connectionInitWaitTimeout: options.limits.connectionInitMs,
-    onConnect: async (context) => await authenticateSession(context, options.authenticate),
+    onConnect: async (context) => await authenticateSession(context, options.authentication),
     onSubscribe: async (context, _id, payload) => {
       const prepared = await prepare(context, payload, options);
       if ('errors' in prepared) return prepared.errors;
@@ -187,15 +193,17 @@ function createProtocol(options: WebsocketEdgeOptions): Protocol {
   });
 }
 
-/** False closes the socket with 4403 Forbidden. */
-async function authenticateSession(context: ProtocolContext, authenticate: Authenticate): Promise<boolean> {
+/** False closes the socket with 4403 Forbidden, unless it was closed before. */
+async function authenticateSession(context: ProtocolContext, authentication: Authentication): Promise<boolean> {
   const { session } = context.extra;
-  const credentials = parseConnectionParams(context.connectionParams, session.request.headers.authorization);
-  if (credentials.kind === 'none') return true;
-  if (credentials.kind === 'unusable') return false;
-  session.caller = await authenticate(credentials.key);
-  session.key = credentials.key;
-  return session.caller !== null;
+  const { socket, request } = session;
+  const credentials = parseConnectionParams(context.connectionParams, request.headers.authorization);
+  const result = await authentication(credentials, request.socket.remoteAddress ?? '');
+  if (result.kind === 'limited') closeSocket(socket, tooManyRequests, 'Too many failed authentications');
+  if (result.kind !== 'accepted') return false;
+  session.caller = result.caller;
+  session.key = credentials.kind === 'key' ? credentials.key : null;
+  return true;
 }
 
 type Prepared = { args: ExecutionArgs; execute: Executor } | { errors: GraphQLError[] };

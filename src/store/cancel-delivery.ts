@@ -1,6 +1,7 @@
 import type { Delivery, Prisma } from '../../prisma/generated/client/client.ts';
 import { type DeliveryStatus, hasEnded } from '../domain/delivery.ts';
 import { type DeliveryId, type ProjectId, uuidOf } from '../domain/ids.ts';
+import { type Actor, recordAudit } from './audit.ts';
 import type { Database } from './database.ts';
 
 /** What became of a cancellation. `ended`: the delivery had ended before; nothing changed. */
@@ -24,6 +25,7 @@ export async function cancelDelivery(
   db: Database,
   projectId: ProjectId,
   deliveryId: DeliveryId,
+  actor: Actor,
 ): Promise<CancelResult> {
   const id = uuidOf(deliveryId);
   return await db.prisma.$transaction(async (tx): Promise<CancelResult> => {
@@ -42,6 +44,7 @@ export async function cancelDelivery(
         held: false,
       },
     });
+    await recordAudit(tx, projectId, actor, { action: 'cancelDelivery', targetId: deliveryId });
     return { kind: 'cancelled', delivery };
   });
 }

@@ -1,6 +1,7 @@
 import type { Delivery, Prisma } from '../../prisma/generated/client/client.ts';
 import type { DeliveryStatus } from '../domain/delivery.ts';
 import { type DeliveryId, type ProjectId, uuidOf } from '../domain/ids.ts';
+import { type Actor, recordAudit } from './audit.ts';
 import type { Database } from './database.ts';
 
 /** Where a webhook stands; a deleted one stands nowhere. */
@@ -21,6 +22,7 @@ export interface ResendOptions {
   defaultMaxAttempts: number;
   /** A claim older than this belongs to a worker that is gone (src/domain/claim-lease.ts). */
   claimLeaseMs: number;
+  actor: Actor;
 }
 
 interface Target {
@@ -65,6 +67,7 @@ export async function resendDelivery(
         finishedAt: null,
       },
     });
+    await recordAudit(tx, projectId, options.actor, { action: 'resendDelivery', targetId: deliveryId });
     return { kind: 'resent', delivery };
   });
 }

@@ -3,6 +3,7 @@ import type { Prisma, Webhook } from '../../prisma/generated/client/client.ts';
 import { parsePrivateKey, privateKeyText, publicKeyText } from '../domain/asymmetric-key.ts';
 import { type ProjectId, uuidOf, type WebhookId } from '../domain/ids.ts';
 import { secretText } from '../domain/signature.ts';
+import { type Actor, recordAudit } from './audit.ts';
 import type { Database } from './database.ts';
 import { newUuid } from './new-id.ts';
 import type { SecretBox } from './secret-box.ts';
@@ -57,7 +58,7 @@ export async function rotateWebhookSecret(
   db: Database,
   secretBox: SecretBox,
   projectId: ProjectId,
-  rotation: { webhookId: WebhookId; overlapSeconds: number },
+  rotation: { webhookId: WebhookId; overlapSeconds: number; actor: Actor },
 ): Promise<{ webhook: Webhook; secret: string } | null> {
   const id = uuidOf(rotation.webhookId);
   return await db.prisma.$transaction(async (tx) => {
@@ -78,6 +79,7 @@ export async function rotateWebhookSecret(
     const { text, columns } = newWebhookSecret(secretBox);
     await addSecret(tx, id, columns);
     await dropOldSecrets(tx, id);
+    await recordAudit(tx, projectId, rotation.actor, { action: 'rotateWebhookSecret', targetId: rotation.webhookId });
     return { webhook, secret: text };
   });
 }

@@ -1,8 +1,9 @@
 import type { Prisma, Webhook } from '../../prisma/generated/client/client.ts';
 import { type DeliveryId, idFromUuid, type ProjectId, uuidOf, type WebhookId } from '../domain/ids.ts';
 import { isSignatureChoice, type SignatureChoice, type SignatureStyle } from '../domain/signature.ts';
+import { type Actor, recordAudit } from './audit.ts';
 import type { Database } from './database.ts';
-import { newUuid } from './new-id.ts';
+import { newId } from './new-id.ts';
 import type { SecretBox } from './secret-box.ts';
 import { changedWebhookHeaders, encryptedWebhookHeaders, type WebhookHeader } from './webhook-headers.ts';
 import { ensureAsymmetricKey, newAsymmetricKey, newWebhookSecret } from './webhook-secrets.ts';
@@ -44,20 +45,24 @@ export async function createWebhook(
   db: Database,
   secretBox: SecretBox,
   projectId: ProjectId,
-  input: WebhookInput,
+  { actor, ...input }: WebhookInput & { actor: Actor },
 ): Promise<{ webhook: Webhook; secret: string }> {
   const asymmetricKeys = input.signAsymmetrically ? [newAsymmetricKey(secretBox)] : [];
   const secret = newWebhookSecret(secretBox);
-  const webhook = await db.prisma.webhook.create({
-    data: {
-      ...input,
-      id: newUuid(),
-      projectId: uuidOf(projectId),
-      eventTypes: [...input.eventTypes],
-      retrySchedule: [...input.retrySchedule],
-      headers: storedHeaders(encryptedWebhookHeaders(secretBox, input.headers)),
-      secrets: { create: [...asymmetricKeys, secret.columns] },
-    },
+  const webhookId = newId('webhook');
+  const data = {
+    ...input,
+    id: uuidOf(webhookId),
+    projectId: uuidOf(projectId),
+    eventTypes: [...input.eventTypes],
+    retrySchedule: [...input.retrySchedule],
+    headers: storedHeaders(encryptedWebhookHeaders(secretBox, input.headers)),
+    secrets: { create: [...asymmetricKeys, secret.columns] },
+  };
+  const webhook = await db.prisma.$transaction(async (tx) => {
+    const created = await tx.webhook.create({ data });
+    await recordAudit(tx, projectId, actor, { action: 'createWebhook', targetId: webhookId });
+    return created;
   });
   return { webhook, secret: secret.text };
 }
@@ -73,7 +78,7 @@ export async function updateWebhook(
   db: Database,
   secretBox: SecretBox,
   projectId: ProjectId,
-  update: { webhookId: WebhookId; changes: WebhookChanges },
+  update: { webhookId: WebhookId; changes: WebhookChanges; actor: Actor },
 ): Promise<WebhookUpdate> {
   const id = uuidOf(update.webhookId);
   const { headers, eventTypes, retrySchedule, ...columns } = definedOf(update.changes);
@@ -92,6 +97,7 @@ export async function updateWebhook(
       },
     });
     if (webhook.signAsymmetrically) await ensureAsymmetricKey(tx, secretBox, id);
+    await recordAudit(tx, projectId, update.actor, { action: 'updateWebhook', targetId: update.webhookId });
     return { kind: 'updated', webhook };
   });
 }
@@ -117,12 +123,18 @@ export async function deleteWebhook(
   db: Database,
   projectId: ProjectId,
   webhookId: WebhookId,
+  actor: Actor,
 ): Promise<{ webhook: Webhook; cancelled: DeliveryId[] } | null> {
-  const [webhook] = await db.prisma.webhook.updateManyAndReturn({
-    where: { id: uuidOf(webhookId), projectId: uuidOf(projectId), deletedAt: null },
-    data: { deletedAt: new Date() },
+  const webhook = await db.prisma.$transaction(async (tx) => {
+    const [deleted] = await tx.webhook.updateManyAndReturn({
+      where: { id: uuidOf(webhookId), projectId: uuidOf(projectId), deletedAt: null },
+      data: { deletedAt: new Date() },
+    });
+    if (deleted === undefined) return null;
+    await recordAudit(tx, projectId, actor, { action: 'deleteWebhook', targetId: webhookId });
+    return deleted;
   });
-  if (webhook === undefined) return null;
+  if (webhook === null) return null;
   // The deletion has committed: a resend that came first is seen here, one that comes later is refused.
   const cancelled: DeliveryId[] = [];
   for (let step = 0; step < cancelStepsMax; step += 1) {

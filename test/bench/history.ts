@@ -112,10 +112,20 @@ async function findPlaces(client: Client, webhooks: HistoryPlaces): Promise<Hist
   return { hot: await placeOf(webhooks.hotWebhookId), cold: await placeOf(webhooks.coldWebhookId) };
 }
 
+async function notMeasured(): Promise<never> {
+  throw new Error('this is not measured');
+}
+
 /** A context as the gateway makes it for a holder of VIEW_WEBHOOKS. */
 function contextOf(database: Database, projectId: ProjectId): SchemaContext {
   return {
-    caller: { apiKeyId: newId('apiKey'), projectId, permissions: new Set(['VIEW_WEBHOOKS']) },
+    caller: {
+      kind: 'API_KEY',
+      apiKeyId: newId('apiKey'),
+      projectId,
+      permissions: new Set(['VIEW_WEBHOOKS']),
+      expiresAt: null,
+    },
     requestId: 'bench',
     database,
     secretBox: createSecretBox([{ id: 'bench', key: encryptionKey }]),
@@ -123,6 +133,9 @@ function contextOf(database: Database, projectId: ProjectId): SchemaContext {
     emitEvent: createEmitter(database, { maxAttempts: 6 }),
     checkHost: async () => null,
     enqueue: async () => await Promise.resolve(),
+    // Nothing here makes credentials or administers.
+    credentials: { issueAccessToken: notMeasured, forgetApiKey: () => undefined },
+    administration: { retryStuck: notMeasured, cleanup: notMeasured },
     settings: {
       requireHttps: false,
       allowedCidrs: [],

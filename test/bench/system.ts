@@ -15,6 +15,7 @@ import type { BenchStack } from './bench-stack.ts';
 import type { EmitterTarget } from './emitters.ts';
 import type { Backlog, LoadResult, Loop, Offer } from './load-process.ts';
 import type { LatencyReport, ReceiverReport } from './receiver-process.ts';
+import { testActor } from '../support/test-actor.ts';
 
 /** What is to run. */
 export interface SystemPlan {
@@ -121,11 +122,16 @@ async function addProject(
   origins: readonly string[],
 ): Promise<BenchProject> {
   const projectId = idFromUuid('project', (await createProject(database, 'Bench')).id);
-  const { key: apiKey } = await createApiKey(database, projectId, {
-    name: 'Bench',
-    permissions: ['EMIT_EVENTS'],
-    expiresAt: null,
-  });
+  const { key: apiKey } = await createApiKey(
+    database,
+    projectId,
+    {
+      name: 'Bench',
+      permissions: ['EMIT_EVENTS'],
+      expiresAt: null,
+    },
+    testActor,
+  );
   if (kind === 'bare') return { projectId, apiKey, types: [...webhooks] };
   const secretBox = createSecretBox([{ id: 'bench', key: encryptionKey }]);
   const types = webhooks.map((_, index) => `bench.w${index}`);
@@ -137,6 +143,7 @@ async function addProject(
       url: new URL(place, origins[place === '/hang' ? 1 + (index % (origins.length - 1)) : 0]).href,
       eventTypes: [`bench.w${index}`],
       headers: [],
+      actor: testActor,
       signatureStyle: 'STANDARD_WEBHOOKS',
       signAsymmetrically: false,
       maxAttempts: null,

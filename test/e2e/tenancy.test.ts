@@ -28,17 +28,18 @@ const ownedIds = z.object({
 type Belongings = z.infer<typeof ownedIds>;
 
 /** What a stranger must get. */
-type Expected = 'NOT_FOUND' | 'user error' | 'nothing' | 'own';
+type Expected = 'NOT_FOUND' | 'FORBIDDEN' | 'user error' | 'nothing' | 'own';
 
 interface Trial {
   document: string;
-  needs: Permission;
+  needs: Permission | 'ADMINISTRATOR';
   /** `own`: the field names nothing of the first project, and gives or makes only what is the asking one's. */
   stranger: Expected;
 }
 
 const view = { needs: 'VIEW_WEBHOOKS' } as const;
 const manage = { needs: 'MANAGE_WEBHOOKS', stranger: 'user error' } as const;
+const administrate = { needs: 'ADMINISTRATOR', stranger: 'FORBIDDEN' } as const;
 const userErrors = 'userErrors { code field }';
 
 /** One for each root field of the schema; `$webhook` and the like are the first project's. */
@@ -74,6 +75,7 @@ const trials: Record<string, Trial> = {
     document: '{ deliveries { nodes { id } edges { node { id } } totalCount } }',
   },
   'Query.apiKeys': { ...view, stranger: 'own', document: '{ apiKeys { nodes { id } } }' },
+  'Query.auditEntries': { ...view, stranger: 'own', document: '{ auditEntries { nodes { id targetId } } }' },
   'Mutation.createWebhook': {
     needs: 'MANAGE_WEBHOOKS',
     stranger: 'own',
@@ -123,6 +125,27 @@ const trials: Record<string, Trial> = {
     stranger: 'own',
     document:
       'mutation { createApiKey(input: { name: "Mine", permissions: [VIEW_WEBHOOKS] }) { apiKey { id } key userErrors { code } } }',
+  },
+  'Mutation.revokeApiKey': {
+    ...manage,
+    document: `mutation { revokeApiKey(input: { id: $apiKey }) { apiKey { id } ${userErrors} } }`,
+  },
+  'Mutation.createAccessToken': {
+    ...view,
+    stranger: 'own',
+    document: 'mutation { createAccessToken(input: { permissions: [VIEW_WEBHOOKS] }) { token userErrors { code } } }',
+  },
+  'Mutation.createProject': {
+    ...administrate,
+    document: 'mutation { createProject(input: { name: "Mine" }) { key userErrors { code } } }',
+  },
+  'Mutation.retryStuckDeliveries': {
+    ...administrate,
+    document: 'mutation { retryStuckDeliveries(input: {}) { enqueuedCount userErrors { code } } }',
+  },
+  'Mutation.cleanupDeliveries': {
+    ...administrate,
+    document: 'mutation { cleanupDeliveries(input: {}) { eventCount userErrors { code } } }',
   },
   'Subscription.deliveryFeed': {
     ...view,

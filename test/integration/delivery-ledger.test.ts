@@ -17,6 +17,7 @@ import { createTestClaimer, addWebhook, openStoreFixture } from '../support/stor
 import type { DeliveryStatus, Dispatch } from '../../src/domain/delivery.ts';
 import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 const never = new AbortController().signal;
 const claimLeaseMs = 60_000;
@@ -98,8 +99,8 @@ class Run {
     },
     resend: async (pick) => await this.#resend(this.#delivery(pick)),
     cancel: async (pick) => await this.#cancel(this.#delivery(pick)),
-    pause: async (pick) => void (await pauseWebhook(fixture.db, fixture.projectId, this.#webhook(pick))),
-    resume: async (pick) => void (await resumeWebhook(fixture.db, fixture.projectId, this.#webhook(pick))),
+    pause: async (pick) => void (await pauseWebhook(fixture.db, fixture.projectId, this.#webhook(pick), testActor)),
+    resume: async (pick) => void (await resumeWebhook(fixture.db, fixture.projectId, this.#webhook(pick), testActor)),
     // As when the process dies before it releases what was held.
     resumeHalfway: async (pick) => {
       const text = `update webhooks set status = 'ACTIVE' where id = $1 and status = 'PAUSED'`;
@@ -112,7 +113,7 @@ class Run {
         { projectId: fixture.projectId, webhookId: this.#webhook(pick) },
         'GONE',
       )),
-    delete: async (pick) => void (await deleteWebhook(fixture.db, fixture.projectId, this.#webhook(pick))),
+    delete: async (pick) => void (await deleteWebhook(fixture.db, fixture.projectId, this.#webhook(pick), testActor)),
     sweep: async (pick) => {
       for (const id of await this.sweep()) await this.claim(id, pick);
     },
@@ -180,7 +181,7 @@ class Run {
   async #resend(id: DeliveryId | null): Promise<void> {
     if (id === null) return;
     this.#resent.add(id);
-    const options = { defaultMaxAttempts: 3, claimLeaseMs };
+    const options = { defaultMaxAttempts: 3, claimLeaseMs, actor: testActor };
     const result = await resendDelivery(fixture.db, fixture.projectId, id, options);
     if (result.kind !== 'resent') return;
     const { status, attemptCount, roundStart, maxAttempts } = result.delivery;
@@ -192,7 +193,7 @@ class Run {
   async #cancel(id: DeliveryId | null): Promise<void> {
     if (id === null) return;
     this.#unsettled.add(id);
-    const result = await cancelDelivery(fixture.db, fixture.projectId, id);
+    const result = await cancelDelivery(fixture.db, fixture.projectId, id, testActor);
     if (result.kind === 'cancelled') this.#end(id, 'CANCELLED');
   }
 
@@ -321,7 +322,7 @@ async function carryOut(groups: readonly (readonly Step[])[]): Promise<void> {
   }
   await run.drain();
   await expectLedgerAddsUp(run);
-  for (const id of webhookIds) await resumeWebhook(fixture.db, fixture.projectId, id);
+  for (const id of webhookIds) await resumeWebhook(fixture.db, fixture.projectId, id, testActor);
   await run.drain();
   await expectLedgerAddsUp(run);
   const { counts } = await ledger(fixture.db, fixture.projectId);

@@ -15,6 +15,7 @@ import type { ClaimDelivery } from '../../src/store/claim-deliveries.ts';
 import type { EmitEvent } from '../../src/store/emit-event.ts';
 import type { RecordAttempt } from '../../src/store/record-attempts.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 const never = new AbortController().signal;
 
@@ -134,6 +135,7 @@ describe('claim, record and sweep', () => {
     const resent = await resendDelivery(fixture.db, fixture.projectId, id, {
       defaultMaxAttempts: 3,
       claimLeaseMs: 60_000,
+      actor: testActor,
     });
     expect(resent.kind).toBe('resent');
     const dispatch = await claimed(id);
@@ -160,10 +162,10 @@ describe('claim, record and sweep', () => {
 
   test('a paused webhook holds its deliveries, and resuming makes them due', async () => {
     const id = await emit();
-    await pauseWebhook(fixture.db, fixture.projectId, webhookId);
+    await pauseWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect((await claim(id)).kind).toBe('dropped');
     expect(await readDelivery(fixture, id)).toMatchObject({ status: 'PENDING', held: true, dueAt: null });
-    const resumed = await resumeWebhook(fixture.db, fixture.projectId, webhookId);
+    const resumed = await resumeWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect(resumed?.released).toEqual([id]);
     expect((await claim(id)).kind).toBe('claimed');
   });
@@ -175,9 +177,9 @@ describe('claim, record and sweep', () => {
     await disableWebhook(fixture.db, { maxAttempts: 3 }, { projectId: fixture.projectId, webhookId }, 'GONE');
     const claims = await Promise.all([claim(skipped), claim(tried)]);
     expect(claims.map((result) => result.kind === 'settled' && result.delivery.status)).toEqual(['SKIPPED', 'FAILED']);
-    await resumeWebhook(fixture.db, fixture.projectId, webhookId);
+    await resumeWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     const cancelled = await emit();
-    await deleteWebhook(fixture.db, fixture.projectId, webhookId);
+    await deleteWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect(await claim(cancelled)).toMatchObject({ kind: 'settled', delivery: { status: 'CANCELLED' } });
     expect(await ledger(fixture.db, fixture.projectId)).toMatchObject({
       accepted: 3,

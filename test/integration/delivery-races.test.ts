@@ -26,6 +26,7 @@ import type { ClaimDelivery } from '../../src/store/claim-deliveries.ts';
 import type { EmitResult } from '../../src/store/emit-event.ts';
 import type { RecordAttempt } from '../../src/store/record-attempts.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 const never = new AbortController().signal;
 const claimLeaseMs = 60_000;
@@ -79,7 +80,7 @@ async function abandonedDelivery(attemptCount: number): Promise<DeliveryId> {
 describe('a claim whose worker died', () => {
   test('ends when its webhook was deleted meanwhile, and sweep is done with it', async () => {
     const id = await abandonedDelivery(0);
-    await deleteWebhook(fixture.db, fixture.projectId, webhookId);
+    await deleteWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect(await claim(id)).toMatchObject({ kind: 'settled', delivery: { status: 'CANCELLED' } });
     expect(await readDelivery(fixture, id)).toMatchObject({ status: 'CANCELLED', dueAt: null, claimedAt: null });
     expect(idsOf(await listDue(fixture.db, 0, 10))).toEqual([]);
@@ -95,17 +96,17 @@ describe('a claim whose worker died', () => {
 
   test('is held when its webhook was paused meanwhile, and goes out when that resumes', async () => {
     const id = await abandonedDelivery(2);
-    await pauseWebhook(fixture.db, fixture.projectId, webhookId);
+    await pauseWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect((await claim(id)).kind).toBe('dropped');
     expect(await readDelivery(fixture, id)).toMatchObject({ status: 'RETRYING', held: true, dueAt: null });
-    await resumeWebhook(fixture.db, fixture.projectId, webhookId);
+    await resumeWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect(await claimed(id)).toMatchObject({ attemptNumber: 3 });
   });
 
   test('a claim that is under way stays when its webhook is deleted', async () => {
     const id = await addDelivery(fixture, webhookId);
     const dispatch = await claimed(id);
-    await deleteWebhook(fixture.db, fixture.projectId, webhookId);
+    await deleteWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect((await claim(id)).kind).toBe('dropped');
     await attempt(dispatch, 200);
     expect(await readDelivery(fixture, id)).toMatchObject({ status: 'DELIVERED' });

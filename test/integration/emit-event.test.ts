@@ -5,6 +5,7 @@ import { deleteWebhook } from '../../src/store/webhooks.ts';
 import { addWebhook, openStoreFixture } from '../support/store-fixture.ts';
 import type { EmitEvent, EmitInput } from '../../src/store/emit-event.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 describe('emit', () => {
   let fixture: StoreFixture;
@@ -37,7 +38,7 @@ describe('emit', () => {
     const result = await emitEvent(input({ type: 'fanout.a' }));
     if (result.kind !== 'stored') throw new Error(result.kind);
     expect(result.deliveries.map((delivery) => delivery.webhookId).toSorted()).toEqual([all, prefix, exact].toSorted());
-    await Promise.all([all, prefix, exact].map((id) => deleteWebhook(fixture.db, fixture.projectId, id)));
+    await Promise.all([all, prefix, exact].map((id) => deleteWebhook(fixture.db, fixture.projectId, id, testActor)));
   });
 
   test('the body is stored byte for byte, with the parts of the event in their order', async () => {

@@ -5,6 +5,7 @@ import { pauseWebhook } from '../../src/store/webhook-status.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
 import { openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
 import { addDeliveries, addDelivery, addWebhook } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 let fixture: SchemaFixture;
 beforeAll(async () => {
@@ -81,12 +82,12 @@ test('a delivery has nothing before it when it has ended or its webhook takes no
   const tested = await addDelivery(fixture, webhookId);
   await db.prisma.delivery.update({ where: { id: uuidOf(tested) }, data: { trigger: 'TEST', maxAttempts: 1 } });
   expect(await previewOf(ended)).toEqual([]);
-  await pauseWebhook(db, projectId, webhookId);
+  await pauseWebhook(db, projectId, webhookId, testActor);
   expect(await previewOf(waiting)).toHaveLength(6);
   await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE');
   expect(await previewOf(waiting)).toEqual([]);
   expect(await previewOf(tested)).toMatchObject([{ number: 1 }]);
-  await deleteWebhook(db, projectId, webhookId);
+  await deleteWebhook(db, projectId, webhookId, testActor);
   expect(await previewOf(waiting)).toEqual([]);
   expect(await previewOf(tested)).toEqual([]);
 });

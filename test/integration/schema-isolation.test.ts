@@ -8,6 +8,7 @@ import { newUuid } from '../../src/store/new-id.ts';
 import { createApiKey } from '../../src/store/api-keys.ts';
 import { type Answer, openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
 import { addDeliveries, addWebhook } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 // Everything exists, in the project of the fixture. A stranger with every permission tries each root field on it.
 
@@ -40,11 +41,16 @@ beforeAll(async () => {
     },
   });
   const { eventId } = await fixture.db.prisma.delivery.findUniqueOrThrow({ where: { id: uuidOf(deliveryId) } });
-  const { apiKey } = await createApiKey(fixture.db, fixture.projectId, {
-    name: 'Ours',
-    permissions,
-    expiresAt: null,
-  });
+  const { apiKey } = await createApiKey(
+    fixture.db,
+    fixture.projectId,
+    {
+      name: 'Ours',
+      permissions,
+      expiresAt: null,
+    },
+    testActor,
+  );
   ours.webhook = webhookId;
   ours.delivery = deliveryId;
   ours.event = idFromUuid('event', eventId);
@@ -76,6 +82,10 @@ function mutation(field: string, input = 'id: $id', selection = ''): Omit<Trial,
   return {
     document: `mutation ($id: ID!) { ${field}(input: { ${input} }) { ${selection} userErrors { field code } } }`,
   };
+}
+
+function forbidden({ errors }: Answer): void {
+  expect(new Set(errors.map((error) => error.code))).toEqual(new Set(['FORBIDDEN']));
 }
 
 const trials: Record<string, Trial> = {
@@ -111,6 +121,7 @@ const trials: Record<string, Trial> = {
     expected: nothing,
   },
   'Query.apiKeys': { document: '{ apiKeys { nodes { id } totalCount } }', expected: nothing },
+  'Query.auditEntries': { document: '{ auditEntries { nodes { id } totalCount } }', expected: nothing },
   'Mutation.updateWebhook': {
     ...mutation('updateWebhook', 'id: $id, name: "Mine"', 'webhook { id }'),
     expected: userErrorNotFound,
@@ -148,6 +159,27 @@ const trials: Record<string, Trial> = {
   'Mutation.createApiKey': {
     document: `mutation { createApiKey(input: { name: "Theirs", permissions: [VIEW_WEBHOOKS] }) { apiKey { id } userErrors { code } } }`,
     expected: ({ data }) => expect(data.createApiKey.apiKey.id).toMatch(/^key_/),
+  },
+  'Mutation.revokeApiKey': {
+    ...mutation('revokeApiKey', 'id: $id', 'apiKey { id }'),
+    variables: () => ({ id: ours.apiKey }),
+    expected: userErrorNotFound,
+  },
+  'Mutation.createAccessToken': {
+    document: `mutation { createAccessToken(input: { permissions: [VIEW_WEBHOOKS] }) { token userErrors { code } } }`,
+    expected: ({ data }) => expect(data.createAccessToken.token).toMatch(/^ey/),
+  },
+  'Mutation.createProject': {
+    document: 'mutation { createProject(input: { name: "Theirs" }) { key userErrors { code } } }',
+    expected: forbidden,
+  },
+  'Mutation.retryStuckDeliveries': {
+    document: 'mutation { retryStuckDeliveries(input: {}) { enqueuedCount userErrors { code } } }',
+    expected: forbidden,
+  },
+  'Mutation.cleanupDeliveries': {
+    document: 'mutation { cleanupDeliveries(input: {}) { eventCount userErrors { code } } }',
+    expected: forbidden,
   },
   'Subscription.deliveryFeed': {
     document: 'subscription ($webhook: ID!) { deliveryFeed(filter: { webhookIds: [$webhook] }) { cursor } }',
@@ -197,11 +229,25 @@ describe.each(Object.keys(trials))('%s', (name) => {
     const others = permissions.filter((permission) => permission !== needed);
     const { errors } = await tryField(name, fixture.contextOf(fixture.projectId, others));
     expect(errors.length).toBeGreaterThan(0);
-    for (const error of errors) {
-      expect(error).toEqual({ code: 'FORBIDDEN', message: `This API key lacks the permission ${String(needed)}.` });
-    }
+    const message =
+      needed === 'ADMINISTRATOR'
+        ? 'Only the administrator may do this. This needs the admin key: send it as "authorization: Access <admin key>".'
+        : `This API key lacks the permission ${String(needed)}.`;
+    for (const error of errors) expect(error).toEqual({ code: 'FORBIDDEN', message });
   });
 });
+
+test.each(Object.keys(trials))(
+  '%s: the administrator gets its own fields and nothing that is in a project',
+  async (name) => {
+    const { errors } = await tryField(name, { ...stranger, caller: { kind: 'ADMINISTRATOR' } });
+    const [root = '', field = ''] = name.split('.');
+    const type = schema.getType(root) as GraphQLObjectType;
+    const isTheirs = type.getFields()[field]?.extensions['needs'] === 'ADMINISTRATOR';
+    expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(isTheirs ? [] : ['FORBIDDEN']));
+    for (const { message } of errors) expect(message).toContain('The administrator belongs to no project');
+  },
+);
 
 test.each([
   ['webhookIds', () => ours.webhook],

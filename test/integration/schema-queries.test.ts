@@ -4,6 +4,7 @@ import { newUuid } from '../../src/store/new-id.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
 import { openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
 import { addDeliveries, addWebhook } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 let fixture: SchemaFixture;
 beforeAll(async () => {
@@ -205,7 +206,7 @@ describe('a deleted webhook', () => {
   test('is gone from lists and lookups, and still seen through its deliveries', async () => {
     const webhookId = await addWebhook(fixture, { name: 'Deleted' });
     const [deliveryId] = await addDeliveries(fixture, webhookId, 1);
-    await deleteWebhook(fixture.db, fixture.projectId, webhookId);
+    await deleteWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     const { data, errors } = await fixture.run(
       `query ($id: ID!, $deliveryId: ID!) {
         webhook(id: $id) { id } node(id: $id) { id } webhooks { nodes { name } }

@@ -18,6 +18,7 @@ import {
 } from '../support/store-fixture.ts';
 import type { ClaimDelivery } from '../../src/store/claim-deliveries.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 const claimLeaseMs = 60_000;
 
@@ -37,7 +38,7 @@ beforeEach(async () => {
 });
 
 async function cancel(id: DeliveryId, projectId = fixture.projectId) {
-  return await cancelDelivery(fixture.db, projectId, id);
+  return await cancelDelivery(fixture.db, projectId, id, testActor);
 }
 
 async function claimed(id: DeliveryId): Promise<Dispatch> {
@@ -73,7 +74,7 @@ describe('a delivery that waits', () => {
     const delivery = await readDelivery(fixture, id);
     expect(result).toEqual({ kind: 'cancelled', delivery });
     expect(delivery).toMatchObject({ ...cancelled, attemptCount: 'attemptCount' in columns ? 2 : 0 });
-    await resumeWebhook(fixture.db, fixture.projectId, webhookId);
+    await resumeWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     await indexOpenDeliveries(fixture.db, { graceMs: 0, claimLeaseMs }, new AbortController().signal);
     expect(await releaseHeldDeliveries(fixture.db)).not.toContain(id);
     expect(await listDue(fixture.db, 0, 1_000)).not.toContain(id);
@@ -102,7 +103,11 @@ describe('a delivery whose attempt is under way', () => {
     const id = await addDelivery(fixture, webhookId);
     const underWay = await claimed(id);
     await cancel(id);
-    const resent = await resendDelivery(fixture.db, fixture.projectId, id, { defaultMaxAttempts: 6, claimLeaseMs });
+    const resent = await resendDelivery(fixture.db, fixture.projectId, id, {
+      defaultMaxAttempts: 6,
+      claimLeaseMs,
+      actor: testActor,
+    });
     expect(resent).toMatchObject({ kind: 'resent', delivery: { roundStart: 1, maxAttempts: 7 } });
     const again = await claimed(id);
     expect(again).toMatchObject({ attemptNumber: 2, roundStart: 1 });

@@ -16,6 +16,7 @@ import {
   readDelivery,
   type StoreFixture,
 } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 let fixture: StoreFixture;
 
@@ -25,7 +26,11 @@ beforeAll(async () => {
 });
 
 async function resend(id: DeliveryId, projectId: ProjectId = fixture.projectId): Promise<ResendResult> {
-  return await resendDelivery(fixture.db, projectId, id, { defaultMaxAttempts: 6, claimLeaseMs: 30_000 });
+  return await resendDelivery(fixture.db, projectId, id, {
+    defaultMaxAttempts: 6,
+    claimLeaseMs: 30_000,
+    actor: testActor,
+  });
 }
 
 describe('resendDelivery', () => {
@@ -86,7 +91,7 @@ describe('resendDelivery', () => {
     const id = await addDelivery(fixture, webhookId, { status: 'FAILED' });
     await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE');
     expect(await resend(id)).toEqual({ kind: 'webhook-unavailable', status: 'DISABLED' });
-    await deleteWebhook(db, projectId, webhookId);
+    await deleteWebhook(db, projectId, webhookId, testActor);
     expect(await resend(id)).toEqual({ kind: 'webhook-unavailable', status: 'DELETED' });
     expect((await readDelivery(fixture, id)).status).toBe('FAILED');
   });
@@ -95,7 +100,7 @@ describe('resendDelivery', () => {
     const { db, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
     const id = await addDelivery(fixture, webhookId, { status: 'FAILED' });
-    await pauseWebhook(db, projectId, webhookId);
+    await pauseWebhook(db, projectId, webhookId, testActor);
     expect((await resend(id)).kind).toBe('resent');
   });
 
@@ -136,7 +141,7 @@ describe('resendDelivery', () => {
       const ids = await addDeliveries(fixture, webhookId, 6, { status: 'FAILED', finishedAt: new Date() });
       const [results, deleted] = await Promise.all([
         Promise.all(ids.map(async (id) => await resend(id))),
-        deleteWebhook(db, projectId, webhookId),
+        deleteWebhook(db, projectId, webhookId, testActor),
       ]);
       const resent = ids.filter((_, index) => results[index]?.kind === 'resent');
       expect(deleted?.cancelled.toSorted()).toEqual(resent);

@@ -14,6 +14,7 @@ import {
   plainWebhook,
   type StoreFixture,
 } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 let fixture: StoreFixture;
 
@@ -23,7 +24,11 @@ beforeAll(async () => {
 });
 
 async function rotate(webhookId: WebhookId, overlapSeconds: number) {
-  return await rotateWebhookSecret(fixture.db, fixture.secretBox, fixture.projectId, { webhookId, overlapSeconds });
+  return await rotateWebhookSecret(fixture.db, fixture.secretBox, fixture.projectId, {
+    webhookId,
+    overlapSeconds,
+    actor: testActor,
+  });
 }
 
 /** The stored secrets in clear, newest first. */
@@ -46,7 +51,7 @@ async function readSecrets(webhookId: WebhookId) {
 describe('webhook secrets', () => {
   test('a new webhook has one secret of 32 bytes, stored encrypted with a hint of its last four characters', async () => {
     const { db, secretBox, projectId } = fixture;
-    const { webhook, secret } = await createWebhook(db, secretBox, projectId, plainWebhook);
+    const { webhook, secret } = await createWebhook(db, secretBox, projectId, { ...plainWebhook, actor: testActor });
     expect(secretBytes(secret)).toHaveLength(32);
     const rows = await db.prisma.webhookSecret.findMany({ where: { webhookId: webhook.id } });
     expect(rows).toHaveLength(1);
@@ -120,9 +125,11 @@ describe('webhook secrets', () => {
     const { db, secretBox, projectId, strangerId } = fixture;
     const webhookId = await addWebhook(fixture);
     const before = await readSecrets(webhookId);
-    expect(await rotateWebhookSecret(db, secretBox, strangerId, { webhookId, overlapSeconds: 0 })).toBeNull();
+    expect(
+      await rotateWebhookSecret(db, secretBox, strangerId, { webhookId, overlapSeconds: 0, actor: testActor }),
+    ).toBeNull();
     expect(await rotate(newId('webhook'), 0)).toBeNull();
-    await deleteWebhook(db, projectId, webhookId);
+    await deleteWebhook(db, projectId, webhookId, testActor);
     expect(await rotate(webhookId, 0)).toBeNull();
     expect(await readSecrets(webhookId)).toEqual(before);
   });
@@ -130,7 +137,7 @@ describe('webhook secrets', () => {
 
 async function change(webhookId: WebhookId, changes: WebhookChanges): Promise<string> {
   const { db, secretBox, projectId } = fixture;
-  return (await updateWebhook(db, secretBox, projectId, { webhookId, changes })).kind;
+  return (await updateWebhook(db, secretBox, projectId, { webhookId, changes, actor: testActor })).kind;
 }
 
 /** The stored ed25519 keys, newest first. */

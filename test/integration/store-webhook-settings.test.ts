@@ -16,6 +16,7 @@ import type { WebhookId } from '../../src/domain/ids.ts';
 import type { Claim, ClaimDelivery } from '../../src/store/claim-deliveries.ts';
 import type { WebhookChanges } from '../../src/store/webhooks.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 let fixture: StoreFixture;
 /** Two workers, each with what it keeps. */
@@ -42,12 +43,20 @@ async function dispatchEach(webhookId: WebhookId): Promise<Dispatch[]> {
 }
 
 async function change(webhookId: WebhookId, changes: WebhookChanges): Promise<void> {
-  const { kind } = await updateWebhook(fixture.db, fixture.secretBox, fixture.projectId, { webhookId, changes });
+  const { kind } = await updateWebhook(fixture.db, fixture.secretBox, fixture.projectId, {
+    webhookId,
+    changes,
+    actor: testActor,
+  });
   if (kind !== 'updated') throw new Error(`the webhook is ${kind}`);
 }
 
 async function rotate(webhookId: WebhookId, overlapSeconds: number): Promise<void> {
-  await rotateWebhookSecret(fixture.db, fixture.secretBox, fixture.projectId, { webhookId, overlapSeconds });
+  await rotateWebhookSecret(fixture.db, fixture.secretBox, fixture.projectId, {
+    webhookId,
+    overlapSeconds,
+    actor: testActor,
+  });
 }
 
 function secretsOf(dispatches: readonly Dispatch[]): string[][] {
@@ -99,21 +108,21 @@ describe('from the very next claim on, on every worker', () => {
   test('a pause holds, and a resumption lets go', async () => {
     const webhookId = await addWebhook(fixture);
     await dispatchEach(webhookId);
-    await pauseWebhook(fixture.db, fixture.projectId, webhookId);
+    await pauseWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     const id = await addDelivery(fixture, webhookId);
     expect(await Promise.all(claims.map(async (claim) => await claim(id)))).toEqual([
       { kind: 'dropped' },
       { kind: 'dropped' },
     ]);
     expect(await readDelivery(fixture, id)).toMatchObject({ status: 'PENDING', held: true, attemptCount: 0 });
-    await resumeWebhook(fixture.db, fixture.projectId, webhookId);
+    await resumeWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect(await claims[1]?.(id)).toMatchObject({ kind: 'claimed' });
   });
 
   test('a deletion cancels', async () => {
     const webhookId = await addWebhook(fixture);
     await dispatchEach(webhookId);
-    await deleteWebhook(fixture.db, fixture.projectId, webhookId);
+    await deleteWebhook(fixture.db, fixture.projectId, webhookId, testActor);
     expect(await claimEach(webhookId)).toMatchObject([
       { kind: 'settled', delivery: { status: 'CANCELLED', failureReason: 'WEBHOOK_DELETED' } },
       { kind: 'settled', delivery: { status: 'CANCELLED', failureReason: 'WEBHOOK_DELETED' } },

@@ -15,6 +15,7 @@ import {
   readDelivery,
   type StoreFixture,
 } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 let fixture: StoreFixture;
 
@@ -29,7 +30,7 @@ async function readWebhook(webhookId: WebhookId) {
 
 async function addPausedWebhook(): Promise<WebhookId> {
   const webhookId = await addWebhook(fixture);
-  await pauseWebhook(fixture.db, fixture.projectId, webhookId);
+  await pauseWebhook(fixture.db, fixture.projectId, webhookId, testActor);
   return webhookId;
 }
 
@@ -38,9 +39,9 @@ describe('pauseWebhook', () => {
     const { db, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
     await db.prisma.webhook.update({ where: { id: uuidOf(webhookId) }, data: { status: 'FAILING' } });
-    const paused = await pauseWebhook(db, projectId, webhookId);
+    const paused = await pauseWebhook(db, projectId, webhookId, testActor);
     expect(paused).toMatchObject({ status: 'PAUSED', statusReason: 'PAUSED_BY_USER' });
-    expect(await pauseWebhook(db, projectId, webhookId)).toEqual(paused);
+    expect(await pauseWebhook(db, projectId, webhookId, testActor)).toEqual(paused);
     expect(await readWebhook(webhookId)).toEqual(paused);
   });
 
@@ -48,16 +49,19 @@ describe('pauseWebhook', () => {
     const { db, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
     await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE');
-    expect(await pauseWebhook(db, projectId, webhookId)).toMatchObject({ status: 'DISABLED', statusReason: 'GONE' });
+    expect(await pauseWebhook(db, projectId, webhookId, testActor)).toMatchObject({
+      status: 'DISABLED',
+      statusReason: 'GONE',
+    });
   });
 
   test("a stranger's, a deleted or an unknown webhook is not paused", async () => {
     const { db, projectId, strangerId } = fixture;
     const webhookId = await addWebhook(fixture);
-    expect(await pauseWebhook(db, strangerId, webhookId)).toBeNull();
-    expect(await pauseWebhook(db, projectId, newId('webhook'))).toBeNull();
-    await deleteWebhook(db, projectId, webhookId);
-    expect(await pauseWebhook(db, projectId, webhookId)).toBeNull();
+    expect(await pauseWebhook(db, strangerId, webhookId, testActor)).toBeNull();
+    expect(await pauseWebhook(db, projectId, newId('webhook'), testActor)).toBeNull();
+    await deleteWebhook(db, projectId, webhookId, testActor);
+    expect(await pauseWebhook(db, projectId, webhookId, testActor)).toBeNull();
     expect((await readWebhook(webhookId)).status).toBe('ACTIVE');
   });
 });
@@ -70,7 +74,7 @@ describe('resumeWebhook', () => {
     const retryAt = new Date(Date.now() + 3_600_000);
     const retrying = await addDelivery(fixture, webhookId, { status: 'RETRYING', attemptCount: 1, dueAt: retryAt });
     const elsewhere = await addDelivery(fixture, await addPausedWebhook(), { held: true });
-    const resumed = await resumeWebhook(db, projectId, webhookId);
+    const resumed = await resumeWebhook(db, projectId, webhookId, testActor);
     expect(resumed?.webhook).toMatchObject({ status: 'ACTIVE', statusReason: null });
     expect(resumed?.released.toSorted()).toEqual(held);
     for (const id of held) {
@@ -86,7 +90,7 @@ describe('resumeWebhook', () => {
     const { db, projectId } = fixture;
     const webhookId = await addPausedWebhook();
     const held = await addDeliveries(fixture, webhookId, 120, { held: true });
-    const resumed = await resumeWebhook(db, projectId, webhookId);
+    const resumed = await resumeWebhook(db, projectId, webhookId, testActor);
     expect(resumed?.released).toEqual(held.slice(0, 50));
     expect(await takeHeldDeliveries(db, webhookId, 60)).toEqual(held.slice(50, 110));
     expect(await takeHeldDeliveries(db, webhookId, 60)).toEqual(held.slice(110));
@@ -97,14 +101,14 @@ describe('resumeWebhook', () => {
     const { db, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
     await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE');
-    expect((await resumeWebhook(db, projectId, webhookId))?.webhook.status).toBe('ACTIVE');
+    expect((await resumeWebhook(db, projectId, webhookId, testActor))?.webhook.status).toBe('ACTIVE');
     await openCircuit(
       db,
       { maxAttempts: 3 },
       { projectId, webhookId },
       { reason: 'TIMEOUT', openMs: 1e6, openCount: 1 },
     );
-    expect((await resumeWebhook(db, projectId, webhookId))?.webhook).toMatchObject({
+    expect((await resumeWebhook(db, projectId, webhookId, testActor))?.webhook).toMatchObject({
       status: 'ACTIVE',
       statusReason: null,
       circuitOpenUntil: null,
@@ -115,11 +119,11 @@ describe('resumeWebhook', () => {
     const { db, projectId, strangerId } = fixture;
     const webhookId = await addPausedWebhook();
     const held = await addDelivery(fixture, webhookId, { held: true });
-    expect(await resumeWebhook(db, strangerId, webhookId)).toBeNull();
-    expect(await resumeWebhook(db, projectId, newId('webhook'))).toBeNull();
+    expect(await resumeWebhook(db, strangerId, webhookId, testActor)).toBeNull();
+    expect(await resumeWebhook(db, projectId, newId('webhook'), testActor)).toBeNull();
     expect((await readDelivery(fixture, held)).held).toBe(true);
-    await deleteWebhook(db, projectId, webhookId);
-    expect(await resumeWebhook(db, projectId, webhookId)).toBeNull();
+    await deleteWebhook(db, projectId, webhookId, testActor);
+    expect(await resumeWebhook(db, projectId, webhookId, testActor)).toBeNull();
     expect((await readWebhook(webhookId)).status).toBe('PAUSED');
   });
 });
@@ -146,7 +150,7 @@ describe('disableWebhook', () => {
     expect(
       (await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId: newId('webhook') }, 'GONE')).changed,
     ).toBe(false);
-    await deleteWebhook(db, projectId, webhookId);
+    await deleteWebhook(db, projectId, webhookId, testActor);
     expect((await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId }, 'GONE')).changed).toBe(false);
     expect((await readWebhook(webhookId)).status).toBe('ACTIVE');
   });
@@ -162,7 +166,7 @@ describe('held deliveries', () => {
     await disableWebhook(db, { maxAttempts: 3 }, { projectId, webhookId: disabledId }, 'GONE');
     const disabled = await addDeliveries(fixture, disabledId, 2, { held: true });
     const deletedId = await addPausedWebhook();
-    await deleteWebhook(db, projectId, deletedId);
+    await deleteWebhook(db, projectId, deletedId, testActor);
     const deleted = await addDelivery(fixture, deletedId, { held: true });
     const released = idsOf(await releaseHeldDeliveries(db));
     expect(released.toSorted()).toEqual([...active.slice(0, 1), ...disabled, deleted].toSorted());
@@ -178,7 +182,7 @@ describe('held deliveries', () => {
     const claim = await db.pipeline.connect();
     try {
       await holdInOpenTransaction(claim, id);
-      expect((await resumeWebhook(db, projectId, webhookId))?.released).toEqual([]);
+      expect((await resumeWebhook(db, projectId, webhookId, testActor))?.released).toEqual([]);
       expect(idsOf(await releaseHeldDeliveries(db))).toEqual([]);
       await claim.query('commit');
     } finally {
@@ -195,9 +199,9 @@ describe('held deliveries', () => {
     const ids = await addDeliveries(fixture, webhookId, 20, { held: true });
     for (let round = 0; round < 10; round += 1) {
       await Promise.all([
-        pauseWebhook(db, projectId, webhookId),
+        pauseWebhook(db, projectId, webhookId, testActor),
         hold(webhookId),
-        resumeWebhook(db, projectId, webhookId),
+        resumeWebhook(db, projectId, webhookId, testActor),
         hold(webhookId),
       ]);
       await releaseAll();

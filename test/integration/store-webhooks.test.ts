@@ -12,6 +12,7 @@ import {
   readDelivery,
   type StoreFixture,
 } from '../support/store-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 let fixture: StoreFixture;
 
@@ -22,7 +23,11 @@ beforeAll(async () => {
 
 /** The webhook as it is after the change; null when the project has none such. */
 async function change(webhookId: WebhookId, changes: WebhookChanges) {
-  const updated = await updateWebhook(fixture.db, fixture.secretBox, fixture.projectId, { webhookId, changes });
+  const updated = await updateWebhook(fixture.db, fixture.secretBox, fixture.projectId, {
+    webhookId,
+    changes,
+    actor: testActor,
+  });
   if (updated.kind === 'unsignable') throw new Error('the signatures cannot be had');
   return updated.kind === 'updated' ? updated.webhook : null;
 }
@@ -44,7 +49,7 @@ describe('createWebhook', () => {
       retrySchedule: [1, 2],
       rateLimitPerSecond: 50,
     };
-    const { webhook } = await createWebhook(db, secretBox, projectId, input);
+    const { webhook } = await createWebhook(db, secretBox, projectId, { ...input, actor: testActor });
     const stored = await db.prisma.webhook.findUniqueOrThrow({ where: { id: webhook.id } });
     expect(stored).toEqual(webhook);
     expect(stored).toMatchObject({ ...input, headers: expect.anything(), status: 'ACTIVE', deletedAt: null });
@@ -93,9 +98,11 @@ describe('updateWebhook', () => {
     const { db, secretBox, strangerId, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
     const changes = { name: 'Stolen', headers: [] };
-    expect(await updateWebhook(db, secretBox, strangerId, { webhookId, changes })).toEqual({ kind: 'missing' });
+    expect(await updateWebhook(db, secretBox, strangerId, { webhookId, changes, actor: testActor })).toEqual({
+      kind: 'missing',
+    });
     expect(await change(newId('webhook'), changes)).toBeNull();
-    await deleteWebhook(db, projectId, webhookId);
+    await deleteWebhook(db, projectId, webhookId, testActor);
     expect(await change(webhookId, changes)).toBeNull();
     expect((await readWebhook(webhookId)).name).toBe(plainWebhook.name);
   });
@@ -111,7 +118,9 @@ describe('signing asymmetrically', () => {
       [asymmetric, { name: 'Renamed', signatureStyle: 'TIMESTAMPED_HEX' }],
     ] as const) {
       const before = await readWebhook(webhookId);
-      expect(await updateWebhook(db, secretBox, projectId, { webhookId, changes })).toEqual({ kind: 'unsignable' });
+      expect(await updateWebhook(db, secretBox, projectId, { webhookId, changes, actor: testActor })).toEqual({
+        kind: 'unsignable',
+      });
       expect(await readWebhook(webhookId)).toEqual(before);
     }
   });
@@ -122,7 +131,7 @@ describe('signing asymmetrically', () => {
       const webhookId = await addWebhook(fixture);
       const updates = await Promise.all(
         [{ signAsymmetrically: true }, { signatureStyle: 'TIMESTAMPED_HEX' } as const].map(
-          async (changes) => await updateWebhook(db, secretBox, projectId, { webhookId, changes }),
+          async (changes) => await updateWebhook(db, secretBox, projectId, { webhookId, changes, actor: testActor }),
         ),
       );
       expect(updates.map(({ kind }) => kind).toSorted()).toEqual(['unsignable', 'updated']);
@@ -154,7 +163,7 @@ describe('deleteWebhook', () => {
       await addDelivery(fixture, webhookId, { status: 'FAILED', failureReason: 'EXHAUSTED', finishedAt: new Date() }),
     ];
     const before = await Promise.all(untouched.map(async (id) => await readDelivery(fixture, id)));
-    const deleted = await deleteWebhook(db, projectId, webhookId);
+    const deleted = await deleteWebhook(db, projectId, webhookId, testActor);
     expect(deleted?.webhook.deletedAt).toBeInstanceOf(Date);
     expect(deleted?.cancelled.toSorted()).toEqual(waiting);
     for (const id of waiting) {
@@ -173,7 +182,7 @@ describe('deleteWebhook', () => {
     const { db, projectId } = fixture;
     const webhookId = await addWebhook(fixture);
     const ids = await addDeliveries(fixture, webhookId, 2_100, { held: true });
-    const deleted = await deleteWebhook(db, projectId, webhookId);
+    const deleted = await deleteWebhook(db, projectId, webhookId, testActor);
     expect(deleted?.cancelled.toSorted()).toEqual(ids);
   });
 
@@ -181,10 +190,13 @@ describe('deleteWebhook', () => {
     const { db, projectId, strangerId } = fixture;
     const webhookId = await addWebhook(fixture);
     const held = await addDelivery(fixture, webhookId, { held: true });
-    expect(await deleteWebhook(db, strangerId, webhookId)).toBeNull();
-    expect(await deleteWebhook(db, projectId, newId('webhook'))).toBeNull();
+    expect(await deleteWebhook(db, strangerId, webhookId, testActor)).toBeNull();
+    expect(await deleteWebhook(db, projectId, newId('webhook'), testActor)).toBeNull();
     expect((await readDelivery(fixture, held)).status).toBe('PENDING');
-    const both = await Promise.all([deleteWebhook(db, projectId, webhookId), deleteWebhook(db, projectId, webhookId)]);
+    const both = await Promise.all([
+      deleteWebhook(db, projectId, webhookId, testActor),
+      deleteWebhook(db, projectId, webhookId, testActor),
+    ]);
     expect(both.filter((result) => result !== null)).toHaveLength(1);
     expect(both.find((result) => result !== null)?.cancelled).toEqual([held]);
   });

@@ -14,6 +14,7 @@ import {
 import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
 import type { Receiver } from '../support/receiver.ts';
 import type { WorkerFixture } from '../support/worker-fixture.ts';
+import { testActor } from '../support/test-actor.ts';
 
 const limit = { timeout: 15_000, interval: 50 };
 
@@ -84,7 +85,7 @@ describe('a webhook', () => {
     await using _other = await fixture.startWorker();
     const heldCount = await parkAll(bad, 400);
     dead.revive();
-    const resumed = await resumeWebhook(fixture.db, fixture.projectId, bad);
+    const resumed = await resumeWebhook(fixture.db, fixture.projectId, bad, testActor);
     const released = resumed?.released ?? [];
     expect(released).toHaveLength(50);
     await fixture.queue.enqueue(

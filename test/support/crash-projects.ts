@@ -7,6 +7,7 @@ import { createProject } from '../../src/store/projects.ts';
 import { createWebhook } from './e2e-calls.ts';
 import { createApiClient, untilFound } from './e2e-client.ts';
 import type { ApiClient, Endpoint } from './e2e-client.ts';
+import { testActor } from './test-actor.ts';
 
 // What a proof by crashes needs that the API does not give: several projects, and the attempts as the database has them.
 
@@ -27,7 +28,7 @@ export async function createCrashProject(
   urls: readonly string[],
 ): Promise<CrashProject> {
   const projectId = idFromUuid('project', (await createProject(database, name)).id);
-  const { key } = await createApiKey(database, projectId, { name, permissions, expiresAt: null });
+  const { key } = await createApiKey(database, projectId, { name, permissions, expiresAt: null }, testActor);
   const client = createApiClient(endpoint, key);
   const made = await Promise.all(
     urls.map(async (url) => await createWebhook(client, name, { url, signatureStyle: 'TIMESTAMPED_HEX' })),

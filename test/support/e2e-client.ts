@@ -48,9 +48,13 @@ export interface ApiClient extends AsyncDisposable {
 
 const waitLimitMs = 15_000;
 
-/** A client with the API key; null sends none. */
-export function createApiClient(endpoint: Endpoint, apiKey: string | null): ApiClient {
-  const headers = apiKey === null ? {} : { authorization: `Bearer ${apiKey}` };
+/** A client with the API key, or with the admin key by the scheme `Access`; null sends none. */
+export function createApiClient(
+  endpoint: Endpoint,
+  apiKey: string | null,
+  scheme: 'Bearer' | 'Access' = 'Bearer',
+): ApiClient {
+  const headers = apiKey === null ? {} : { authorization: `${scheme} ${apiKey}` };
   const sockets = createClient({
     url: endpoint.websocketUrl,
     webSocketImpl: WebSocket,

@@ -8,6 +8,7 @@ import type { Client } from 'graphql-ws';
 import type { Caller, SchemaContext } from '../../schema/context.ts';
 import { startGateway } from '../../src/gateway/gateway.ts';
 import type { Gateway, GatewayOptions } from '../../src/gateway/gateway.ts';
+import { Secret } from '../../src/secret.ts';
 import type { GatewayLimits } from '../../src/gateway/limits.ts';
 
 /** What happened on the server's side of the test API. */
@@ -92,6 +93,7 @@ function source(
   };
 }
 
+const keyHolder = { kind: 'API_KEY', permissions: new Set(), expiresAt: null };
 const identity = (value: unknown): unknown => value;
 const finished = async () => ({ done: true as const, value: undefined });
 
@@ -101,7 +103,8 @@ function createTestSchema(counters: Counters, held: () => Promise<string>) {
     resolvers: {
       Query: {
         hello: (_root, { name }: { name: string }) => `hello ${name}`,
-        who: (_root, _args, context) => context.caller?.projectId ?? null,
+        who: (_root, _args, context) =>
+          context.caller?.kind === 'API_KEY' ? context.caller.projectId : (context.caller?.kind ?? null),
         requestId: (_root, _args, context) => context.requestId,
         secret: (_root, _args, context) => {
           if (context.caller !== null) return 'secret';
@@ -174,10 +177,11 @@ export async function startTestGateway(
     schema: createTestSchema(counters, async () => await hold.promise),
     host: '127.0.0.1',
     port: 0,
+    adminKey: new Secret('the admin key'),
     authenticate: async (key) => {
       lookups += 1;
       if (key === 'down') throw new Error('the database is down');
-      return keys.has(key) ? ({ projectId: `project of ${key}` } as unknown as Caller) : null;
+      return keys.has(key) ? ({ ...keyHolder, projectId: `project of ${key}` } as unknown as Caller) : null;
     },
     createContext: (caller, requestId) => ({ caller, requestId }) as SchemaContext,
     checks,

@@ -4,10 +4,13 @@ import { execute, type ExecutionResult, parse, subscribe, validate } from 'graph
 import { PrismaClient } from '../../prisma/generated/client/client.ts';
 import type { SchemaContext, SchemaSettings } from '../../schema/context.ts';
 import { schema } from '../../schema/index.ts';
-import { type DeliveryId, idFromUuid, type ProjectId } from '../../src/domain/ids.ts';
+import { type ApiKeyId, type DeliveryId, idFromUuid, type ProjectId } from '../../src/domain/ids.ts';
 import { type Permission, permissions } from '../../src/domain/permissions.ts';
 import type { Feed } from '../../src/feed/feed.ts';
 import { createInProcessFeed } from '../../src/feed/in-process-feed.ts';
+import { createAccessTokens } from '../../src/access-tokens.ts';
+import { cleanup } from '../../src/store/cleanup.ts';
+import { listStuck } from '../../src/store/sweep.ts';
 import { openDatabase } from '../../src/store/database.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { newId } from '../../src/store/new-id.ts';
@@ -33,6 +36,8 @@ export interface SchemaFixture extends StoreFixture {
   enqueued: DeliveryId[];
   /** Those that were enqueued for later. */
   deferred: DeliveryId[];
+  /** Every API key that this process was told to forget. */
+  forgotten: ApiKeyId[];
   warnings: string[];
   /** The addresses of the names that there are. */
   hosts: Map<string, string[]>;
@@ -76,6 +81,8 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
   const emitEvent = createEmitter(db, { maxAttempts: settings.maxAttempts });
   const projectId = idFromUuid('project', (await createProject(db, 'Ours')).id);
   const strangerId = idFromUuid('project', (await createProject(db, 'A stranger')).id);
+  const tokens = createAccessTokens([{ id: 'test', key: randomBytes(32) }]);
+  const forgotten: ApiKeyId[] = [];
   const enqueued: DeliveryId[] = [];
   const deferred: DeliveryId[] = [];
   const warnings: string[] = [];
@@ -84,7 +91,13 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
 
   function contextOf(owner: ProjectId, granted: readonly Permission[] = permissions): SchemaContext {
     return {
-      caller: { apiKeyId: newId('apiKey'), projectId: owner, permissions: new Set(granted) },
+      caller: {
+        kind: 'API_KEY',
+        apiKeyId: newId('apiKey'),
+        projectId: owner,
+        permissions: new Set(granted),
+        expiresAt: null,
+      },
       requestId: 'test',
       database: db,
       secretBox,
@@ -94,6 +107,14 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
         void (delayMs === 0 ? enqueued : deferred).push(...due.map(({ id }) => id)),
       checkHost,
       settings,
+      credentials: {
+        issueAccessToken: async (grant) => await tokens.issue(grant),
+        forgetApiKey: (id) => void forgotten.push(id),
+      },
+      administration: {
+        retryStuck: async (limit) => (await listStuck(db, limit)).length,
+        cleanup: async (olderThan, signal) => await cleanup(db, { olderThan }, signal),
+      },
       onWarning: (message) => void warnings.push(message),
     };
   }
@@ -107,6 +128,7 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
     feed,
     enqueued,
     deferred,
+    forgotten,
     warnings,
     hosts,
     statements,

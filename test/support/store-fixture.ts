@@ -9,6 +9,7 @@ import { createSecretBox, type SecretBox } from '../../src/store/secret-box.ts';
 import { WebhookCache } from '../../src/store/webhook-settings.ts';
 import { createWebhook, type WebhookInput } from '../../src/store/webhooks.ts';
 import { createTestDatabase } from './postgres.ts';
+import { testActor } from './test-actor.ts';
 
 /** An open test database with two projects: one to work in, and a stranger's. */
 export interface StoreFixture extends AsyncDisposable {
@@ -61,7 +62,7 @@ export const plainWebhook: WebhookInput = {
 /** Creates a webhook in the fixture's project. */
 export async function addWebhook(fixture: StoreFixture, input: Partial<WebhookInput> = {}): Promise<WebhookId> {
   const { db, secretBox, projectId } = fixture;
-  const { webhook } = await createWebhook(db, secretBox, projectId, { ...plainWebhook, ...input });
+  const { webhook } = await createWebhook(db, secretBox, projectId, { ...plainWebhook, ...input, actor: testActor });
   return idFromUuid('webhook', webhook.id);
 }
 

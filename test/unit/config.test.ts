@@ -115,6 +115,16 @@ test.each(['POSTHORN_ADMIN_KEY', 'AGENTA_AUTH_KEY'])('%s sets the admin key', (n
   expect(loadConfig({ [name]: 'geheim' }).adminKey?.reveal()).toBe('geheim');
 });
 
+test.each([' geheim', 'geheim ', 'gehe\nim', 'gehëim', 'g'.repeat(1_025)])(
+  'an admin key that no header can carry is refused: %j',
+  (key) => {
+    const [problem, ...others] = problemsOf({ POSTHORN_ADMIN_KEY: key });
+    expect(others).toEqual([]);
+    expect(problem).toContain('POSTHORN_ADMIN_KEY must be at most 1024 printable ASCII characters');
+    expect(problem).not.toContain('geh');
+  },
+);
+
 test('two admin keys that differ are refused, and neither is shown', () => {
   const [problem, ...others] = problemsOf({ POSTHORN_ADMIN_KEY: 'geheim1', AGENTA_AUTH_KEY: 'geheim2' });
   expect(others).toEqual([]);
