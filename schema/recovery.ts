@@ -153,9 +153,13 @@ builder.queryFields((t) => ({
     args: { id: t.arg.id({ required: true, description: 'Its id, `rcv_…`.' }) },
     resolve: async (_root, { id }, context) => {
       const uuid = findUuid('recovery', id);
-      const where = { id: uuid ?? '', projectId: projectUuidOf(context) };
       const found =
-        uuid === null ? null : await context.database.prisma.recovery.findFirst({ select: recoveryColumns, where });
+        uuid === null
+          ? null
+          : await context.database.prisma.recovery.findFirst({
+              select: recoveryColumns,
+              where: { id: uuid, projectId: projectUuidOf(context) },
+            });
       if (found === null) throw notFound('recovery', id);
       return found;
     },

@@ -4,7 +4,7 @@ import { idFromUuid, type ProjectId, type RecoveryId, uuidOf } from '../domain/i
 import { type Actor, recordAudit } from './audit.ts';
 import type { Database } from './database.ts';
 import { newUuid } from './new-id.ts';
-import { afterAllOfSql, rangeSql, type RecoveryScope, scopeValues, sourceOf, takenSql } from './recovery-scope.ts';
+import { lookedSql, type RecoveryScope, scopeValues, sourceOf, takenSql } from './recovery-scope.ts';
 
 /** Recoveries of one project that run at once. */
 export const runningRecoveriesMax = 5;
@@ -51,40 +51,60 @@ interface MatchedCount {
   askedAt: Date;
 }
 
-const countSql = {
-  ofProject: countSqlOf(
-    `select d.webhook_id from ${rangeSql('project_id', '$1::uuid', afterAllOfSql)} and ${takenSql}`,
-  ),
-  ofWebhooks: countSqlOf(`select taken.webhook_id from unnest($9::uuid[]) as wanted(id) cross join lateral (
-    select d.webhook_id from ${rangeSql('webhook_id', 'wanted.id', afterAllOfSql)} and ${takenSql} offset 0) taken`),
-} as const;
+/** Deliveries that one statement looks at: few enough that the order of an index is worth more than a sort. */
+const lookedMax = 2_000;
+/** How long all of them may take, in milliseconds. */
+const countMsMax = 5_000;
 
-function countSqlOf(takenWebhooksSql: string): string {
+const countSql = { ofProject: countSqlOf('ofProject'), ofWebhooks: countSqlOf('ofWebhooks') } as const;
+
+function countSqlOf(source: 'ofProject' | 'ofWebhooks'): string {
   return `
-with matched as materialized (
-  select t.webhook_id, count(*)::int as count from (${takenWebhooksSql}) t group by t.webhook_id
+with looked as materialized (${lookedSql(source, '$11')}
+), taken as materialized (
+  select d.webhook_id from deliveries d where d.id = any(array(select id from looked)) and ${takenSql}
 )
-select coalesce(sum(m.count), 0)::int as matched,
-       coalesce(sum(m.count) filter (where w.deleted_at is not null or w.status = 'DISABLED'), 0)::int as unavailable,
-       now()::timestamptz(3) as "askedAt"
-from matched m join webhooks w on w.id = m.webhook_id`;
+select (select id from looked order by id desc limit 1) as last, (select count(*)::int from looked) as seen,
+       (select count(*)::int from taken) as matched,
+       (select count(*)::int from taken join webhooks w on w.id = taken.webhook_id
+        where w.deleted_at is not null or w.status = 'DISABLED') as unavailable,
+       coalesce($4, now())::timestamptz(3) as "askedAt"`;
+}
+
+/**
+ * Counts what the scope takes, as a recovery will look at it: one statement for all of it would be planned now and then to
+ * read all that a webhook ever got. Null when it takes too long.
+ */
+async function countMatched(db: Database, scope: RecoveryScope): Promise<MatchedCount | null> {
+  const untilMs = performance.now() + countMsMax;
+  const { source, values } = sourceOf(scope.filter);
+  let askedAt: Date | null = null;
+  let position: string | null = null;
+  const total = { matched: 0, unavailable: 0 };
+  for (;;) {
+    const page = await countPage(db, source, [...scopeValues({ ...scope, askedAt }), position, lookedMax, ...values]);
+    if (page === null || performance.now() > untilMs) return null;
+    total.matched += page.matched;
+    total.unavailable += page.unavailable;
+    askedAt = page.askedAt;
+    position = page.last;
+    if (page.seen < lookedMax) return { ...total, askedAt };
+  }
 }
 
 /** Source: SQLSTATE 57014, query_canceled; nobody but the statement's time limit cancels here. */
 const timeLimitCode = '57014';
 
-/** Counts what the scope takes now; null when that takes longer than a statement may. */
-async function countMatched(db: Database, scope: RecoveryScope): Promise<MatchedCount | null> {
+interface CountedPage extends MatchedCount {
+  last: string | null;
+  seen: number;
+}
+
+async function countPage(db: Database, source: keyof typeof countSql, values: unknown[]): Promise<CountedPage | null> {
+  const statement = { name: `count-recovery-${source}`, text: countSql[source], values };
   try {
-    const { source, values } = sourceOf(scope.filter);
-    const { rows } = await db.upkeep.query<MatchedCount>({
-      name: `count-recovery-${source}`,
-      text: countSql[source],
-      values: [...scopeValues(scope), ...values],
-    });
-    const [count] = rows;
-    if (count === undefined) throw new Error('a count gave no row');
-    return count;
+    const { rows } = await db.upkeep.query<CountedPage>(statement);
+    return rows[0] ?? null;
   } catch (error) {
     if (error instanceof DatabaseError && error.code === timeLimitCode) return null;
     throw error;

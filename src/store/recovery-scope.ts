@@ -52,29 +52,40 @@ export function scopeValues({ projectId, filter, since, until, askedAt }: Recove
   ];
 }
 
-/** The statement to take, with the values of its last parameter: the webhooks, when these are named. */
+/** The statement to take, with the value of its last parameter: the webhooks, each once, when these are named. */
 export function sourceOf({ webhookIds }: RecoveryFilter): { source: 'ofProject' | 'ofWebhooks'; values: unknown[] } {
   if (webhookIds === null) return { source: 'ofProject', values: [] };
-  return { source: 'ofWebhooks', values: [webhookIds.map((id) => uuidOf(id))] };
+  return { source: 'ofWebhooks', values: [[...new Set(webhookIds)].map((id) => uuidOf(id))] };
 }
 
 // Nothing is indexed by its time of creation, but ids begin with it, a little after the time of their transaction, which
 // rows are created at. Before 1970 there are no ids.
-/** The id that all deliveries of the time are above. */
-export const afterAllOfSql = `posthorn_uuid_at(greatest($2::timestamptz - interval '1 minute', 'epoch'))`;
+const afterAllOfSql = `posthorn_uuid_at(greatest($2::timestamptz - interval '1 minute', 'epoch'))`;
 const beforeAllOfSql = `posthorn_uuid_at(greatest($3::timestamptz + interval '1 minute', 'epoch'))`;
 
 /**
- * The deliveries `d` of the time, by id after the first one given: in the index of the project, or in that of webhooks, by
- * each that is wanted. Compared as rows, since the index on ids alone serves no such condition: a planner that takes the
- * project for most of the table would read everybody's deliveries of the time with it.
+ * The ids of the next $10 deliveries of the time after $9, or after none: of the project, or of the webhooks in the
+ * parameter. However few of them are to be taken, no more is looked at, in one index. Compared as rows, since the index on
+ * ids alone serves no such condition: a planner that takes the project for most of the table would read everybody's
+ * deliveries of the time with it.
  */
-export function rangeSql(column: 'project_id' | 'webhook_id', value: string, after: string): string {
-  return `deliveries d where (d.${column}, d.id) > (${value}, ${after}) and (d.${column}, d.id) < (${value}, ${beforeAllOfSql})`;
+export function lookedSql(source: 'ofProject' | 'ofWebhooks', webhooksParameter: string): string {
+  if (source === 'ofProject') return `select d.id from ${rangeSql('project_id', '$1::uuid')}`;
+  return `
+    select found.id from unnest(${webhooksParameter}::uuid[]) as wanted(id) cross join lateral (
+      select d.id from ${rangeSql('webhook_id', 'wanted.id')}
+    ) found order by found.id limit $10`;
+}
+
+function rangeSql(column: 'project_id' | 'webhook_id', value: string): string {
+  return `deliveries d
+      where (d.${column}, d.id) > (${value}, greatest($9::uuid, ${afterAllOfSql}))
+        and (d.${column}, d.id) < (${value}, ${beforeAllOfSql})
+      order by d.${column}, d.id limit $10`;
 }
 
 /**
- * What is true of a delivery `d` of such a range that is to be taken. No condition on the project that an index serves: it
+ * What is true of a delivery `d` that was looked at and is to be taken. No condition on the project that an index serves: it
  * would be read whole, once for each webhook.
  */
 export const takenSql = `

@@ -1,6 +1,6 @@
 import { idFromUuid, type ProjectId, type RecoveryId, uuidOf } from '../domain/ids.ts';
 import { inTransaction, type Pipelines, type Queryable } from './pipelines.ts';
-import { afterAllOfSql, parseRecoveryFilter, rangeSql, scopeValues, sourceOf, takenSql } from './recovery-scope.ts';
+import { lookedSql, parseRecoveryFilter, scopeValues, sourceOf, takenSql } from './recovery-scope.ts';
 import type { DeliveryId, EventId, WebhookId } from '../domain/ids.ts';
 import type { EmitSettings } from './emit-event.ts';
 import type { RecoveryScope } from './recovery-scope.ts';
@@ -103,22 +103,11 @@ interface Look {
   finished: boolean;
 }
 
-const afterPositionSql = `greatest($9::uuid, ${afterAllOfSql})`;
+const lookSql = { ofProject: lookSqlOf('ofProject'), ofWebhooks: lookSqlOf('ofWebhooks') } as const;
 
-// However few of the deliveries a recovery takes, one step looks at no more than so many of their ids, in an index: of the
-// project, or of each of the webhooks that it is about.
-const lookSql = {
-  ofProject: lookSqlOf(`
-    select d.id from ${rangeSql('project_id', '$1::uuid', afterPositionSql)} order by d.project_id, d.id limit $10`),
-  ofWebhooks: lookSqlOf(`
-    select found.id from unnest($12::uuid[]) as wanted(id) cross join lateral (
-      select d.id from ${rangeSql('webhook_id', 'wanted.id', afterPositionSql)} order by d.webhook_id, d.id limit $10
-    ) found order by found.id limit $10`),
-} as const;
-
-function lookSqlOf(idsSql: string): string {
+function lookSqlOf(source: 'ofProject' | 'ofWebhooks'): string {
   return `
-with looked as materialized (${idsSql})
+with looked as materialized (${lookedSql(source, '$12')})
 select (select id from looked order by id desc limit 1) as last, (select count(*)::int from looked) as seen,
        array(select d.id from deliveries d
              where d.id = any(array(select id from looked)) and ${takenSql} order by d.id limit $11) as ids`;

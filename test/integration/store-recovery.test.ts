@@ -114,6 +114,33 @@ describe('what a recovery takes', () => {
     expect(await carryOut(recoveryId)).toHaveLength(count);
   });
 
+  test('a webhook that is named twice is counted and taken once', async () => {
+    const webhookId = await addWebhook(fixture);
+    const ids = await addDeliveries(fixture, webhookId, 3, failed);
+    const recoveryId = await startRecovery(fixture, { webhookIds: [webhookId, webhookId] });
+    expect(await carryOut(recoveryId)).toEqual(ids);
+    expect(await readRecovery(fixture, recoveryId)).toMatchObject({ matchedCount: 3, recoveredCount: 3 });
+  });
+
+  test('deliveries of several webhooks are taken oldest first, however many steps it needs', async () => {
+    const webhookIds = [await addWebhook(fixture), await addWebhook(fixture)];
+    const ids: DeliveryId[] = [];
+    for (const count of [800, 1_500, 700]) {
+      ids.push(
+        ...(await addDeliveries(fixture, webhookIds[ids.length === 800 ? 1 : 0] ?? newId('webhook'), count, failed)),
+      );
+    }
+    await addDeliveries(fixture, webhookIds[0] ?? newId('webhook'), 2_500, { ...failed, status: 'DELIVERED' });
+    ids.push(...(await addDeliveries(fixture, webhookIds[1] ?? newId('webhook'), 5, failed)));
+    for (const filter of [{ webhookIds }, {}]) {
+      await fixture.db.prisma.delivery.updateMany({
+        where: { status: 'PENDING', projectId: uuidOf(fixture.projectId) },
+        data: { ...failed, finishedAt: new Date(), dueAt: null },
+      });
+      expect(await carryOut(await startRecovery(fixture, filter))).toEqual(ids);
+    }
+  });
+
   test("another project's deliveries are neither counted nor taken, even when their webhook is named", async () => {
     const stranger = await inNewProject(shared);
     const theirs = await addWebhook(stranger);
