@@ -20,7 +20,7 @@ export async function announce(context: SchemaContext, entries: readonly FeedEnt
 /** Tells the feed what a person did to a delivery. */
 export async function announceChange(
   context: SchemaContext,
-  change: 'RESENT' | 'CANCELLED',
+  change: 'CREATED' | 'RESENT' | 'CANCELLED',
   delivery: DeliveryRow,
 ): Promise<void> {
   const { type } = await context.database.prisma.event.findUniqueOrThrow({

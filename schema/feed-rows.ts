@@ -55,7 +55,7 @@ export function snapshotOf(row: DeliveryRow): DeliverySnapshot {
 
 /** What the feed is told of a delivery that a person changed. */
 export function changedEntry(
-  change: 'RESENT' | 'CANCELLED',
+  change: 'CREATED' | 'RESENT' | 'CANCELLED',
   row: DeliveryRow,
   eventType: string,
   now: Date,

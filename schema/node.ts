@@ -9,6 +9,7 @@ import { deliveryColumns } from './delivery.ts';
 import { badInput, notFound } from './errors.ts';
 import { eventColumns } from './event.ts';
 import { projectColumns } from './project.ts';
+import { recoveryColumns } from './recovery.ts';
 import { findUuid } from './uuid.ts';
 import { webhookColumns } from './webhook.ts';
 
@@ -16,7 +17,7 @@ import { webhookColumns } from './webhook.ts';
 const idsMax = 100;
 
 interface NodeKind {
-  typename: 'Project' | 'ApiKey' | 'Webhook' | 'Event' | 'Delivery' | 'Attempt' | 'AuditEntry';
+  typename: 'Project' | 'ApiKey' | 'Webhook' | 'Event' | 'Delivery' | 'Attempt' | 'Recovery' | 'AuditEntry';
   /** Finds those of the ids that the caller's project has. */
   find: (context: SchemaContext, uuids: string[]) => Promise<{ id: string }[]>;
 }
@@ -61,10 +62,14 @@ const nodeKinds: Record<IdKind, NodeKind | null> = {
         where: { id: { in: uuids }, delivery: { projectId: projectUuidOf(context) } },
       }),
   },
+  recovery: {
+    typename: 'Recovery',
+    find: async (context, uuids) =>
+      await context.database.prisma.recovery.findMany({ select: recoveryColumns, where: owned(context, uuids) }),
+  },
   // A secret is only ever seen through its webhook.
   webhookSecret: null,
   eventType: null,
-  recovery: null,
   auditEntry: {
     typename: 'AuditEntry',
     find: async (context, uuids) =>

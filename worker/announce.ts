@@ -1,10 +1,11 @@
 import { createdEntry, webhookEntry } from '../src/feed/feed-entries.ts';
-import { attemptEntry } from './feed-entry.ts';
+import { attemptEntry, resentEntry } from './feed-entry.ts';
 import type { DueDelivery } from '../src/domain/delivery.ts';
 import type { ProjectId } from '../src/domain/ids.ts';
 import type { Feed, FeedEntry } from '../src/feed/feed.ts';
 import type { DeliveryQueue, EnqueueOptions } from '../src/queue.ts';
 import type { OwnEvent } from '../src/store/own-event.ts';
+import type { ResentDelivery } from '../src/store/recovery-step.ts';
 import type { HealthChange, WebhookRef } from '../src/store/webhook-health.ts';
 import type { DeliveryChange } from './deliver.ts';
 
@@ -36,6 +37,22 @@ export async function announceHealth(deps: AnnounceDeps, webhook: WebhookRef, ch
   if (!change.changed) return;
   await publish(deps, webhook.projectId, [webhookEntry(webhook.webhookId, deps.now())]);
   if (change.event !== null) await announceOwnEvent(deps, change.event);
+}
+
+/** Tells the feed what a recovery sent again, at most 1,000, and the workers what of it is due. Never rejects. */
+export async function announceResent(
+  deps: AnnounceDeps,
+  projectId: ProjectId,
+  resent: readonly ResentDelivery[],
+): Promise<void> {
+  if (resent.length === 0) return;
+  const now = deps.now();
+  const entries = resent.map((delivery) => resentEntry(delivery, now));
+  await publish(deps, projectId, entries);
+  await hint(
+    deps,
+    resent.filter(({ dueAt }) => dueAt !== null),
+  );
 }
 
 /** Publishes entries. Never rejects. */

@@ -1,5 +1,6 @@
 import { isSuccess } from '../src/domain/delivery.ts';
 import type { AttemptSnapshot, DeliverySnapshot, FeedChange, FeedEntry } from '../src/feed/feed.ts';
+import type { ResentDelivery } from '../src/store/recovery-step.ts';
 import type { SettledDelivery } from '../src/store/settle-unsendable.ts';
 import type { DeliveryChange } from './deliver.ts';
 
@@ -25,6 +26,27 @@ export function settledEntry(delivery: SettledDelivery, at: Date): FeedEntry {
     webhookId: delivery.webhookId,
     eventType,
     delivery: { ...rest, dueAt: null, createdAt: createdAt.toISOString(), finishedAt: finishedAt.toISOString() },
+    attempt: null,
+  };
+}
+
+/** What the feed shows of a delivery that a recovery sent again. */
+export function resentEntry({ eventType, ...delivery }: ResentDelivery, at: Date): FeedEntry {
+  return {
+    change: 'RESENT',
+    at: at.toISOString(),
+    webhookId: delivery.webhookId,
+    eventType,
+    delivery: {
+      ...delivery,
+      status: 'PENDING',
+      roundStart: delivery.attemptCount,
+      trigger: 'MANUAL',
+      dueAt: delivery.dueAt?.toISOString() ?? null,
+      failureReason: null,
+      createdAt: delivery.createdAt.toISOString(),
+      finishedAt: null,
+    },
     attempt: null,
   };
 }

@@ -1,13 +1,28 @@
+import { recover } from './recover.ts';
 import { retryStuck, sweep, type SweepDeps } from './sweep.ts';
 import type { Schedule } from '../src/queue.ts';
+import type { AnnounceDeps } from './announce.ts';
 import type { Health } from './health.ts';
 import type { WorkerDeps } from './worker.ts';
 
 const retryStuckEveryMs = 5 * 60_000;
 const healthEveryMs = 60_000;
+/** How long a recovery waits for its first step, and how evenly it goes on. */
+const recoverEveryMs = 1_000;
+
+/** What schedules run on. */
+export interface ScheduleParts {
+  sweeping: SweepDeps;
+  announcing: AnnounceDeps;
+  health: Health;
+}
 
 /** What repeats, once per tick in the whole deployment. Each may run twice or late without harm. */
-export function createSchedules({ logger, settings }: WorkerDeps, sweeping: SweepDeps, health: Health): Schedule[] {
+export function createSchedules(
+  { database, logger, settings }: WorkerDeps,
+  { sweeping, announcing, health }: ScheduleParts,
+): Schedule[] {
+  const recovering = { database, announcing, settings };
   return [
     {
       name: 'sweep',
@@ -23,6 +38,14 @@ export function createSchedules({ logger, settings }: WorkerDeps, sweeping: Swee
       run: async () => {
         const enqueuedCount = await retryStuck(sweeping);
         if (enqueuedCount > 0) logger.warn({ enqueuedCount }, 'retry-stuck');
+      },
+    },
+    {
+      name: 'recover',
+      everyMs: recoverEveryMs,
+      run: async (signal) => {
+        const resentCount = await recover(recovering, signal);
+        if (resentCount > 0) logger.info({ resentCount }, 'recover');
       },
     },
     {

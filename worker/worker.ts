@@ -66,7 +66,9 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
   };
   if (settings.alone) await recoverAlone(sweeping, logger);
   const onError = (error: Error): void => logger.error({ err: error }, 'queue');
-  starting.use(await startSchedules(queueConnection, createSchedules(deps, sweeping, health), { onError }));
+  starting.use(
+    await startSchedules(queueConnection, createSchedules(deps, { sweeping, announcing, health }), { onError }),
+  );
   const { claimLeaseMs: leaseMs } = sweeping.settings;
   starting.use(await startTaking(deps, { webhooks, announcing, health, claimLeaseMs: leaseMs }));
   return starting.move();

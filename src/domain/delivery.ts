@@ -33,14 +33,16 @@ export function hasEnded(status: DeliveryStatus): boolean {
 export type AttemptTrigger = 'AUTOMATIC' | 'MANUAL' | 'TEST';
 
 /** Why a delivery ended without being delivered. Stable text. */
-export type FailureReason =
-  | 'EXHAUSTED'
-  | 'GONE'
-  | 'ABORTED_BY_RECEIVER'
-  | 'DISABLED_BY_RECEIVER'
-  | 'WEBHOOK_DELETED'
-  | 'WEBHOOK_DISABLED'
-  | 'CANCELLED_BY_USER';
+export const failureReasons = [
+  'EXHAUSTED',
+  'GONE',
+  'ABORTED_BY_RECEIVER',
+  'DISABLED_BY_RECEIVER',
+  'WEBHOOK_DELETED',
+  'WEBHOOK_DISABLED',
+  'CANCELLED_BY_USER',
+] as const;
+export type FailureReason = (typeof failureReasons)[number];
 
 /** What went wrong with an attempt that has no answer, or none that counts. Stable text. */
 export type AttemptErrorCode =

@@ -68,21 +68,30 @@ export function openPipelines(url: string, options: DatabaseOptions = {}): Pipel
   };
 }
 
-/** Runs the work in one transaction of the pipeline pool: all of it is committed, or, when it rejects, nothing. */
+/**
+ * Runs the work in one transaction, of the pipeline pool unless said: all of it is committed, or, when it rejects,
+ * nothing.
+ */
 export async function inTransaction<Result>(
   database: Pipelines,
   work: (transaction: Queryable) => Promise<Result>,
+  pool: 'pipeline' | 'upkeep' = 'pipeline',
 ): Promise<Result> {
-  const client = await database.pipeline.connect();
+  const client = await database[pool].connect();
+  client.on('error', ignoreLost);
+  let failed = true;
   try {
     await client.query('begin');
     const result = await work(client);
     await client.query('commit');
-    client.release();
+    failed = false;
     return result;
-  } catch (error) {
+  } finally {
+    client.off('error', ignoreLost);
     // The server rolls back what its connection no longer asks for; a connection in doubt is not used again.
-    client.release(true);
-    throw error;
+    client.release(failed);
   }
 }
+
+/** The statement under way rejects with the loss of its connection; unheard, the event of it would end the process. */
+function ignoreLost(): void {}

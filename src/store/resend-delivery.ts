@@ -45,31 +45,42 @@ export async function resendDelivery(
   deliveryId: DeliveryId,
   options: ResendOptions,
 ): Promise<ResendResult> {
-  const id = uuidOf(deliveryId);
-  return await db.prisma.$transaction(async (tx): Promise<ResendResult> => {
-    const { claimLeaseMs } = options;
-    const target = await lockTarget(tx, { projectId: uuidOf(projectId), id, claimLeaseMs });
-    if (target === null) return { kind: 'not-found' };
-    const refusal = refusalOf(target);
-    if (refusal !== null) return refusal;
-    const delivery = await tx.delivery.update({
-      where: { id },
-      data: {
-        status: 'PENDING',
-        trigger: 'MANUAL',
-        roundStart: target.attemptCount,
-        maxAttempts: target.attemptCount + (target.webhookMaxAttempts ?? options.defaultMaxAttempts),
-        dueAt: target.now,
-        // A worker that is not gone after all no longer holds the claim, and records nothing.
-        claimedAt: null,
-        held: false,
-        failureReason: null,
-        finishedAt: null,
-      },
-    });
-    await recordAudit(tx, projectId, options.actor, { action: 'resendDelivery', targetId: deliveryId });
-    return { kind: 'resent', delivery };
+  const delivery = { projectId: uuidOf(projectId), id: uuidOf(deliveryId) };
+  return await db.prisma.$transaction(async (tx) => {
+    const result = await resendWithin(tx, delivery, options);
+    if (result.kind === 'resent') {
+      await recordAudit(tx, projectId, options.actor, { action: 'resendDelivery', targetId: deliveryId });
+    }
+    return result;
   });
+}
+
+/** Does it in a transaction that does more. */
+export async function resendWithin(
+  tx: Prisma.TransactionClient,
+  { projectId, id }: { projectId: string; id: string },
+  { defaultMaxAttempts, claimLeaseMs }: ResendOptions,
+): Promise<ResendResult> {
+  const target = await lockTarget(tx, { projectId, id, claimLeaseMs });
+  if (target === null) return { kind: 'not-found' };
+  const refusal = refusalOf(target);
+  if (refusal !== null) return refusal;
+  const delivery = await tx.delivery.update({
+    where: { id },
+    data: {
+      status: 'PENDING',
+      trigger: 'MANUAL',
+      roundStart: target.attemptCount,
+      maxAttempts: target.attemptCount + (target.webhookMaxAttempts ?? defaultMaxAttempts),
+      dueAt: target.now,
+      // A worker that is not gone after all no longer holds the claim, and records nothing.
+      claimedAt: null,
+      held: false,
+      failureReason: null,
+      finishedAt: null,
+    },
+  });
+  return { kind: 'resent', delivery };
 }
 
 /**

@@ -66,6 +66,9 @@ const changes: Record<string, Change> = {
   },
   resendDelivery: { input: async () => `id: "${await delivery('FAILED')}"`, target: 'delivery' },
   cancelDelivery: { input: async () => `id: "${await delivery('PENDING')}"`, target: 'delivery' },
+  replayEvent: { input: async () => await replay(), target: 'delivery' },
+  recoverDeliveries: { input: async () => 'since: "2026-01-01T00:00:00Z"', target: 'recovery' },
+  cancelRecovery: { input: async () => `id: "${await running()}"`, target: 'recovery' },
   createApiKey: { input: async () => 'name: "A", permissions: [VIEW_WEBHOOKS]', target: 'apiKey' },
   revokeApiKey: { input: async () => `id: "${await otherKey()}"`, target: 'apiKey' },
   createAccessToken: { input: async () => 'permissions: [VIEW_WEBHOOKS]', target: '' },
@@ -94,6 +97,20 @@ async function otherKey(): Promise<string> {
   const input = { name: 'Other', permissions, expiresAt: null };
   const { apiKey } = await createApiKey(fixture.db, fixture.projectId, input, testActor);
   return idFromUuid('apiKey', apiKey.id);
+}
+
+async function replay(): Promise<string> {
+  const webhookId = await addWebhook(fixture);
+  const { event } = await fixture.db.prisma.delivery.findUniqueOrThrow({
+    where: { id: uuidOf(parseId('delivery', await addDelivery(fixture, webhookId, { status: 'FAILED' }))) },
+    select: { event: { select: { id: true } } },
+  });
+  return `eventId: "${idFromUuid('event', event.id)}", webhookId: "${webhookId}"`;
+}
+
+async function running(): Promise<string> {
+  const document = 'mutation { recoverDeliveries(input: { since: "2026-01-01T00:00:00Z" }) { recovery { id } } }';
+  return (await fixture.run(document, {}, asKey)).data.recoverDeliveries.recovery.id;
 }
 
 const mutationNames = Object.keys(schema.getMutationType()?.getFields() ?? {});

@@ -7,15 +7,18 @@ import { createEmitter } from '../../src/store/emit-event.ts';
 import { releaseHeldDeliveries } from '../../src/store/held-deliveries.ts';
 import { ledger } from '../../src/store/ledger.ts';
 import { createRecorder } from '../../src/store/record-attempts.ts';
+import { stepRecovery } from '../../src/store/recovery-step.ts';
+import { replayEvent } from '../../src/store/replay-event.ts';
 import { resendDelivery } from '../../src/store/resend-delivery.ts';
 import { indexOpenDeliveries, listDue, releaseAllClaims } from '../../src/store/sweep.ts';
 import { disableWebhook } from '../../src/store/webhook-health.ts';
 import { pauseWebhook, resumeWebhook } from '../../src/store/webhook-status.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
+import { askRecovery, passTime, someActor } from '../support/recovery.ts';
 import { answered } from '../support/send-result.ts';
-import { createTestClaimer, addWebhook, openStoreFixture } from '../support/store-fixture.ts';
+import { createTestClaimer, addWebhook, openStoreFixture, readDelivery } from '../support/store-fixture.ts';
 import type { DeliveryStatus, Dispatch } from '../../src/domain/delivery.ts';
-import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
+import type { DeliveryId, RecoveryId, WebhookId } from '../../src/domain/ids.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
 import { testActor } from '../support/test-actor.ts';
 
@@ -46,6 +49,9 @@ type Actions = Record<
   | 'fail'
   | 'die'
   | 'resend'
+  | 'replay'
+  | 'recover'
+  | 'recoverOn'
   | 'cancel'
   | 'pause'
   | 'resume'
@@ -74,6 +80,9 @@ class Run {
   /** That somebody asked to cancel; whose claim may then have been lost at any moment. */
   readonly #unsettled = new Set<DeliveryId>();
   readonly #resent = new Set<DeliveryId>();
+  readonly #recoveryIds: RecoveryId[] = [];
+  /** Of recoveries: how many deliveries their steps said they sent again. */
+  readonly recoveredCounts = new Map<RecoveryId, number>();
   /** How those ended that an attempt or a cancellation decided. */
   readonly #ends = new Map<DeliveryId, DeliveryStatus>();
   readonly #emit = createEmitter(fixture.db, { maxAttempts: 3 });
@@ -98,6 +107,12 @@ class Run {
       if (dispatch !== undefined) this.#died.add(dispatch.deliveryId);
     },
     resend: async (pick) => await this.#resend(this.#delivery(pick)),
+    replay: async (pick) => await this.#replay(this.#delivery(pick), this.#webhook(pick >> 1)),
+    recover: async () => {
+      const recovery = await askRecovery(fixture, { statuses: ['FAILED', 'SKIPPED', 'CANCELLED'] });
+      if (recovery.kind === 'created') this.#recoveryIds.push(idFromUuid('recovery', recovery.recovery.id));
+    },
+    recoverOn: async (pick) => await this.#recoverOn(this.#recoveryIds[pick % Math.max(1, this.#recoveryIds.length)]),
     cancel: async (pick) => await this.#cancel(this.#delivery(pick)),
     pause: async (pick) => void (await pauseWebhook(fixture.db, fixture.projectId, this.#webhook(pick), testActor)),
     resume: async (pick) => void (await resumeWebhook(fixture.db, fixture.projectId, this.#webhook(pick), testActor)),
@@ -188,6 +203,28 @@ class Run {
     if (status !== 'PENDING' || roundStart !== attemptCount || maxAttempts !== attemptCount + 3) {
       throw new Error(`${id} was resent without a round of its own: ${JSON.stringify(result.delivery)}`);
     }
+  }
+
+  async #replay(id: DeliveryId | null, webhookId: WebhookId): Promise<void> {
+    if (id === null) return;
+    const eventId = idFromUuid('event', (await readDelivery(fixture, id)).eventId);
+    const options = { actor: someActor(), defaultMaxAttempts: 3, claimLeaseMs };
+    const before = await fixture.db.prisma.delivery.findMany({
+      where: { eventId: uuidOf(eventId) },
+      select: { id: true },
+    });
+    for (const delivery of before) this.#resent.add(idFromUuid('delivery', delivery.id));
+    const result = await replayEvent(fixture.db, fixture.projectId, { eventId, webhookId }, options);
+    if (result.kind === 'created') this.deliveryIds.push(idFromUuid('delivery', result.delivery.id));
+  }
+
+  async #recoverOn(id: RecoveryId | undefined): Promise<void> {
+    if (id === undefined) return;
+    await passTime(fixture, id, 2_000);
+    for (const deliveryId of this.deliveryIds) this.#resent.add(deliveryId);
+    const step = await stepRecovery(fixture.db, { maxAttempts: 3 }, id);
+    if (step.kind === 'none') return;
+    this.recoveredCounts.set(id, (this.recoveredCounts.get(id) ?? 0) + step.resent.length);
   }
 
   async #cancel(id: DeliveryId | null): Promise<void> {
@@ -292,6 +329,15 @@ async function expectLedgerAddsUp(run: Run): Promise<void> {
   const { rows } = await fixture.db.pipeline.query<CountRow>(countsSql);
   expect(rows.filter((row) => isMiscounted(run, row))).toEqual([]);
   await expectFinal(run.ends());
+  await expectRecoveryCounts(run);
+}
+
+/** A recovery's row says what its steps did; nobody's step was lost or counted twice. */
+async function expectRecoveryCounts(run: Run): Promise<void> {
+  const recoveries = await fixture.db.prisma.recovery.findMany({ select: { id: true, recoveredCount: true } });
+  for (const { id, recoveredCount } of recoveries) {
+    expect(recoveredCount).toBe(run.recoveredCounts.get(idFromUuid('recovery', id)) ?? 0);
+  }
 }
 
 function isMiscounted(run: Run, { id, counted, allowed, made }: CountRow): boolean {
@@ -312,7 +358,7 @@ async function expectFinal(ends: readonly { id: string; status: DeliveryStatus }
 }
 
 async function carryOut(groups: readonly (readonly Step[])[]): Promise<void> {
-  await fixture.db.pipeline.query('truncate deliveries, attempts, events');
+  await fixture.db.pipeline.query('truncate deliveries, attempts, events, recoveries');
   await fixture.db.pipeline.query('update webhooks set deleted_at = now() where deleted_at is null');
   const webhookIds = [await addWebhook(fixture), await addWebhook(fixture)];
   const run = new Run(webhookIds);
@@ -335,7 +381,8 @@ const alone = (...kinds: Step['kind'][]): fc.Arbitrary<Step[]> =>
 const together = fc.array(
   fc.record({
     kind: fc.constantFrom<Step['kind'][]>(
-      ...(['claim', 'claim', 'succeed', 'fail', 'fail', 'die', 'resend', 'cancel'] as const),
+      ...(['claim', 'claim', 'succeed', 'fail', 'fail', 'die', 'resend', 'replay', 'cancel'] as const),
+      ...(['recover', 'recoverOn', 'recoverOn'] as const),
       ...(['pause', 'pause', 'resume', 'resumeHalfway', 'disable', 'delete', 'sweep'] as const),
     ),
     pick,

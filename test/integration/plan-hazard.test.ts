@@ -1,13 +1,18 @@
 import { expect, test } from 'vitest';
+import { uuidOf } from '../../src/domain/ids.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { releaseHeldDeliveries, takeHeldDeliveries } from '../../src/store/held-deliveries.ts';
 import { ledger } from '../../src/store/ledger.ts';
 import { createRecorder } from '../../src/store/record-attempts.ts';
+import { cancelRecovery } from '../../src/store/recoveries.ts';
+import { stepRecovery } from '../../src/store/recovery-step.ts';
 import { parkDeliveries } from '../../src/store/settle-unsendable.ts';
 import { indexOpenDeliveries, listDue } from '../../src/store/sweep.ts';
+import { passTime, someActor, startRecovery } from '../support/recovery.ts';
 import { answered } from '../support/send-result.ts';
 import { addWebhook, createTestClaimer, openStoreFixture } from '../support/store-fixture.ts';
 import type { DeliveryId, WebhookId } from '../../src/domain/ids.ts';
+import type { RecoveryFilter } from '../../src/store/recovery-scope.ts';
 import type { StoreFixture } from '../support/store-fixture.ts';
 
 // Sessions that first run on empty tables once kept sequential-scan plans for good: 500 inserts did 500 scans.
@@ -19,6 +24,12 @@ const claimLeaseMs = 60_000;
  * for every batch reads hundreds.
  */
 const readsPerDeliveryMax = 30;
+
+const hourOfHistory = { since: new Date(Date.now() - 7_200_000), until: new Date(Date.now() - 3_600_000) };
+/** The ids of 7,200 deliveries and of those of two minutes about them, their rows, and the events of a tenth. */
+const readsPerHourMax = 18_000;
+/** 2,000 ids of the project, or up to that of each of three webhooks; their rows; what is resent, with events and webhooks. */
+const readsPerStepMax = 8_000;
 
 test('a database that was empty at the start is read row by row by the hot path, however it fills', async () => {
   const { scannedCount, readsPerDelivery, deliveredCount } = await coldStart(20);
@@ -33,6 +44,55 @@ test('twenty cold starts on an empty database under load choose no plan that col
     expect(readsPerDelivery).toBeLessThan(readsPerDeliveryMax);
   }
 }, 90_000);
+
+test('a recovery of an hour reads that hour of 100,000 deliveries by way of an index, and a step its share of it', async () => {
+  await using fixture = await openStoreFixture();
+  const webhookIds = await fillHistory(fixture);
+  for (const isAnalysed of [false, true]) {
+    if (isAnalysed) await fixture.db.pipeline.query('analyze');
+    for (const filter of [{}, { webhookIds }, { eventTypes: ['config.*'], failureReasons: ['GONE' as const] }]) {
+      const { countReads, stepReads } = await readsOfRecovery(fixture, filter);
+      expect(countReads.scanned + stepReads.scanned).toBe(0);
+      expect(countReads.byIndex).toBeLessThan(readsPerHourMax);
+      expect(stepReads.byIndex).toBeLessThan(readsPerStepMax);
+    }
+  }
+}, 60_000);
+
+/** What creating a recovery of the hour reads, and its first step. */
+async function readsOfRecovery(fixture: StoreFixture, filter: Partial<RecoveryFilter>) {
+  const before = await readRows(fixture);
+  const id = await startRecovery(fixture, filter, hourOfHistory);
+  const counted = await readRows(fixture);
+  await passTime(fixture, id, 2_000);
+  expect((await stepRecovery(fixture.db, { maxAttempts: 6 }, id)).kind).toBe('stepped');
+  const stepped = await readRows(fixture);
+  await cancelRecovery(fixture.db, fixture.projectId, someActor(), id);
+  return { countReads: difference(before, counted), stepReads: difference(counted, stepped) };
+}
+
+function difference(before: RowsRead, after: RowsRead): RowsRead {
+  return { scanned: after.scanned - before.scanned, byIndex: after.byIndex - before.byIndex };
+}
+
+/** Half a second apart, to ten webhooks in turn, a tenth of them failed: an hour has 7,200. */
+async function fillHistory(fixture: StoreFixture): Promise<WebhookId[]> {
+  const webhookIds: WebhookId[] = [];
+  for (let count = 0; count < 10; count += 1) webhookIds.push(await addWebhook(fixture));
+  await fixture.db.prisma.$executeRaw`
+    with history as materialized (
+      select posthorn_uuid_at(at) as id, at, n from generate_series(1, 100000) n,
+        lateral (select now() - n * interval '500 ms' as at) made
+    ), stored as (
+      insert into events (id, project_id, type, body, occurred_at)
+      select id, ${uuidOf(fixture.projectId)}::uuid, 'config.deployed', '{}', at from history
+    )
+    insert into deliveries (id, project_id, event_id, webhook_id, status, max_attempts, created_at, finished_at, failure_reason)
+    select id, ${uuidOf(fixture.projectId)}::uuid, id, (${webhookIds.map((id) => uuidOf(id))}::uuid[])[1 + n % 10],
+      case when n / 10 % 10 = 0 then 'FAILED' else 'DELIVERED' end::delivery_status, 6, at, at, 'GONE'
+    from history`;
+  return webhookIds.slice(0, 3);
+}
 
 /** Fills an empty database, and says what was read of its hot tables: rows by scans, and rows by way of an index. */
 async function coldStart(rounds: number) {
@@ -80,8 +140,13 @@ async function fill(fixture: StoreFixture, webhookId: WebhookId, rounds: number)
   }
 }
 
+interface RowsRead {
+  scanned: number;
+  byIndex: number;
+}
+
 /** Rows of the hot tables that were read by sequential scans, and by way of an index. */
-async function readRows({ db: { pipeline, upkeep } }: StoreFixture): Promise<{ scanned: number; byIndex: number }> {
+async function readRows({ db: { pipeline, upkeep } }: StoreFixture): Promise<RowsRead> {
   const idle = await Promise.all(
     [pipeline, upkeep].flatMap((pool) => Array.from({ length: pool.totalCount }, async () => await pool.connect())),
   );

@@ -7,6 +7,7 @@ import { idFromUuid, uuidOf } from '../../src/domain/ids.ts';
 import { newUuid } from '../../src/store/new-id.ts';
 import { createApiKey } from '../../src/store/api-keys.ts';
 import { type Answer, openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
+import { startRecovery } from '../support/recovery.ts';
 import { addDeliveries, addWebhook } from '../support/store-fixture.ts';
 import { testActor } from '../support/test-actor.ts';
 
@@ -21,7 +22,7 @@ interface Trial {
 
 let fixture: SchemaFixture;
 let stranger: SchemaContext;
-const ours = { webhook: '', event: '', delivery: '', attempt: '', apiKey: '', project: '' };
+const ours = { webhook: '', event: '', delivery: '', attempt: '', apiKey: '', project: '', recovery: '' };
 
 beforeAll(async () => {
   fixture = await openSchemaFixture();
@@ -57,6 +58,7 @@ beforeAll(async () => {
   ours.attempt = idFromUuid('attempt', attempt.id);
   ours.apiKey = idFromUuid('apiKey', apiKey.id);
   ours.project = fixture.projectId;
+  ours.recovery = await startRecovery(fixture);
 });
 afterAll(async () => await fixture[Symbol.asyncDispose]());
 
@@ -90,9 +92,10 @@ function forbidden({ errors }: Answer): void {
 
 const trials: Record<string, Trial> = {
   'Query.node': {
-    document: `query ($webhook: ID!, $event: ID!, $delivery: ID!, $attempt: ID!, $apiKey: ID!, $project: ID!) {
+    document: `query ($webhook: ID!, $event: ID!, $delivery: ID!, $attempt: ID!, $apiKey: ID!, $project: ID!, $recovery: ID!) {
       a: node(id: $webhook) { id } b: node(id: $event) { id } c: node(id: $delivery) { id }
       d: node(id: $attempt) { id } e: node(id: $apiKey) { id } f: node(id: $project) { id }
+      g: node(id: $recovery) { id }
     }`,
     expected: topLevelNotFound,
   },
@@ -101,7 +104,7 @@ const trials: Record<string, Trial> = {
     variables: () => ({ ids: Object.values(ours) }),
     expected: ({ data, errors }) => {
       expect(errors).toEqual([]);
-      expect(data.nodes).toEqual([null, null, null, null, null, null]);
+      expect(data.nodes).toEqual(Object.values(ours).map(() => null));
     },
   },
   'Query.project': {
@@ -120,6 +123,11 @@ const trials: Record<string, Trial> = {
     document: '{ deliveries { nodes { id } totalCount } }',
     expected: nothing,
   },
+  'Query.recovery': {
+    document: 'query ($recovery: ID!) { recovery(id: $recovery) { id } }',
+    expected: topLevelNotFound,
+  },
+  'Query.recoveries': { document: '{ recoveries { nodes { id } totalCount } }', expected: nothing },
   'Query.apiKeys': { document: '{ apiKeys { nodes { id } totalCount } }', expected: nothing },
   'Query.auditEntries': { document: '{ auditEntries { nodes { id } totalCount } }', expected: nothing },
   'Mutation.updateWebhook': {
@@ -145,6 +153,33 @@ const trials: Record<string, Trial> = {
   'Mutation.cancelDelivery': {
     ...mutation('cancelDelivery', 'id: $id', 'delivery { id }'),
     variables: () => ({ id: ours.delivery }),
+    expected: userErrorNotFound,
+  },
+  'Mutation.replayEvent': {
+    document: `mutation ($event: ID!, $webhook: ID!) {
+      replayEvent(input: { eventId: $event, webhookId: $webhook }) { delivery { id } userErrors { field code } }
+    }`,
+    expected: ({ data }) =>
+      expect(data.replayEvent).toEqual({
+        delivery: null,
+        userErrors: [{ field: ['input', 'eventId'], code: 'NOT_FOUND' }],
+      }),
+  },
+  'Mutation.recoverDeliveries': {
+    document: `mutation ($webhook: ID!) {
+      recoverDeliveries(input: { since: "2026-01-01T00:00:00Z", filter: { webhookIds: [$webhook] } }) {
+        recovery { id } userErrors { field code }
+      }
+    }`,
+    expected: ({ data }) =>
+      expect(data.recoverDeliveries).toEqual({
+        recovery: null,
+        userErrors: [{ field: ['input', 'filter', 'webhookIds', '0'], code: 'NOT_FOUND' }],
+      }),
+  },
+  'Mutation.cancelRecovery': {
+    ...mutation('cancelRecovery', 'id: $id', 'recovery { id }'),
+    variables: () => ({ id: ours.recovery }),
     expected: userErrorNotFound,
   },
   'Mutation.createWebhook': {
