@@ -1,4 +1,5 @@
 import { type IdKind, idFromUuid, kindOfId } from '../src/domain/ids.ts';
+import { eventTypeColumns } from '../src/store/event-types.ts';
 import { apiKeyColumns } from './api-key.ts';
 import { attemptColumns } from './attempt-loaders.ts';
 import { builder } from './builder.ts';
@@ -15,7 +16,7 @@ import { webhookColumns } from './webhook.ts';
 const idsMax = 100;
 
 interface NodeKind {
-  typename: 'Project' | 'ApiKey' | 'Webhook' | 'Event' | 'Delivery' | 'Attempt';
+  typename: 'Project' | 'ApiKey' | 'Webhook' | 'Event' | 'Delivery' | 'Attempt' | 'EventType';
   /** Finds those of the ids that the caller's project has. */
   find: (context: SchemaContext, uuids: string[]) => Promise<{ id: string }[]>;
 }
@@ -60,9 +61,13 @@ const nodeKinds: Record<IdKind, NodeKind | null> = {
         where: { id: { in: uuids }, delivery: { projectId: projectUuidOf(context) } },
       }),
   },
+  eventType: {
+    typename: 'EventType',
+    find: async (context, uuids) =>
+      await context.database.prisma.eventType.findMany({ select: eventTypeColumns, where: owned(context, uuids) }),
+  },
   // A secret is only ever seen through its webhook.
   webhookSecret: null,
-  eventType: null,
   recovery: null,
   auditEntry: null,
 };

@@ -20,7 +20,7 @@ interface Trial {
 
 let fixture: SchemaFixture;
 let stranger: SchemaContext;
-const ours = { webhook: '', event: '', delivery: '', attempt: '', apiKey: '', project: '' };
+const ours = { webhook: '', event: '', delivery: '', attempt: '', apiKey: '', project: '', eventType: '' };
 
 beforeAll(async () => {
   fixture = await openSchemaFixture();
@@ -51,6 +51,8 @@ beforeAll(async () => {
   ours.attempt = idFromUuid('attempt', attempt.id);
   ours.apiKey = idFromUuid('apiKey', apiKey.id);
   ours.project = fixture.projectId;
+  const { data } = await fixture.run('mutation { upsertEventType(input: { name: "ours.only" }) { eventType { id } } }');
+  ours.eventType = data.upsertEventType.eventType.id;
 });
 afterAll(async () => await fixture[Symbol.asyncDispose]());
 
@@ -80,9 +82,10 @@ function mutation(field: string, input = 'id: $id', selection = ''): Omit<Trial,
 
 const trials: Record<string, Trial> = {
   'Query.node': {
-    document: `query ($webhook: ID!, $event: ID!, $delivery: ID!, $attempt: ID!, $apiKey: ID!, $project: ID!) {
+    document: `query ($webhook: ID!, $event: ID!, $delivery: ID!, $attempt: ID!, $apiKey: ID!, $project: ID!, $eventType: ID!) {
       a: node(id: $webhook) { id } b: node(id: $event) { id } c: node(id: $delivery) { id }
       d: node(id: $attempt) { id } e: node(id: $apiKey) { id } f: node(id: $project) { id }
+      g: node(id: $eventType) { id }
     }`,
     expected: topLevelNotFound,
   },
@@ -91,7 +94,7 @@ const trials: Record<string, Trial> = {
     variables: () => ({ ids: Object.values(ours) }),
     expected: ({ data, errors }) => {
       expect(errors).toEqual([]);
-      expect(data.nodes).toEqual([null, null, null, null, null, null]);
+      expect(data.nodes).toEqual(Object.values(ours).map(() => null));
     },
   },
   'Query.project': {
@@ -111,6 +114,7 @@ const trials: Record<string, Trial> = {
     expected: nothing,
   },
   'Query.apiKeys': { document: '{ apiKeys { nodes { id } totalCount } }', expected: nothing },
+  'Query.eventTypes': { document: '{ eventTypes { nodes { id } totalCount } }', expected: nothing },
   'Mutation.updateWebhook': {
     ...mutation('updateWebhook', 'id: $id, name: "Mine"', 'webhook { id }'),
     expected: userErrorNotFound,
@@ -144,6 +148,24 @@ const trials: Record<string, Trial> = {
     document: `mutation { emitEvent(input: { type: "config.deployed" }) { event { deliveries { nodes { webhook { name } } } } userErrors { code } } }`,
     // It reaches the stranger's own webhook, made above, and not ours, which takes every event too.
     expected: ({ data }) => expect(data.emitEvent.event.deliveries.nodes).toEqual([{ webhook: { name: 'Theirs' } }]),
+  },
+  'Mutation.emitEvents': {
+    document: `mutation { emitEvents(input: { events: [{ type: "config.deployed" }] }) { results { event { deliveries { nodes { webhook { name } } } } } userErrors { code } } }`,
+    expected: ({ data }) =>
+      expect(data.emitEvents.results[0].event.deliveries.nodes).toEqual([{ webhook: { name: 'Theirs' } }]),
+  },
+  'Mutation.upsertEventType': {
+    document: `mutation { upsertEventType(input: { name: "ours.only", description: "Theirs" }) { eventType { id } created userErrors { code } } }`,
+    // A type of the same name of their own.
+    expected: ({ data }) => {
+      expect(data.upsertEventType.created).toBe(true);
+      expect(data.upsertEventType.eventType.id).not.toBe(ours.eventType);
+    },
+  },
+  'Mutation.deleteEventType': {
+    ...mutation('deleteEventType', 'id: $id', 'eventType { id }'),
+    variables: () => ({ id: ours.eventType }),
+    expected: userErrorNotFound,
   },
   'Mutation.createApiKey': {
     document: `mutation { createApiKey(input: { name: "Theirs", permissions: [VIEW_WEBHOOKS] }) { apiKey { id } userErrors { code } } }`,
