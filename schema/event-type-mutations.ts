@@ -35,7 +35,7 @@ const UpsertEventTypeInput = builder.inputType('UpsertEventTypeInput', {
       type: 'JSON',
       description:
         'JSON Schema that the data of such events must match: draft 2020-12, or draft-07 when its `$schema` says so. At most ' +
-        '32 KiB, 1,000 schemas and 40 keys deep. `$ref` leads to places within it only; keywords and formats that nobody ' +
+        '32 KiB, 500 schemas and 40 keys deep. `$ref` leads to places within it only; keywords and formats that nobody ' +
         'knows are errors. Null removes it: any data is taken.',
     }),
   }),

@@ -28,10 +28,10 @@ export type CompiledSchema =
   | { kind: 'compiled'; check: CheckData }
   | { kind: 'refused'; problems: readonly SchemaProblem[] };
 
-const compileLimitMs = 500;
+const compileLimitMs = 1_000;
 const problemsMax = 5;
 
-/** Compiles a JSON Schema: draft 2020-12, or draft-07 when its `$schema` says so. Takes half a second at most, unless said. */
+/** Compiles a JSON Schema: draft 2020-12, or draft-07 when its `$schema` says so. Takes a second at most, unless said. */
 export function compileSchema(schema: unknown, limitMs: number = compileLimitMs): CompiledSchema {
   if (!isObject(schema)) return refused({ path: [], code: 'INVALID_SCHEMA', message: 'must be an object' });
   const compiler = (findDialect(schema['$schema']) ?? findDialect(undefined))?.createCompiler();

@@ -15,7 +15,7 @@ export interface SchemaProblem {
 /** Largest schema, as compact JSON. */
 export const schemaBytesMax = 32 * 1024;
 /** Most schemas in a schema. */
-export const subschemaCountMax = 1_000;
+export const subschemaCountMax = 500;
 /** Most keys on the way to a schema in it. */
 export const pathLengthMax = 40;
 const problemsMax = 5;

@@ -45,15 +45,15 @@ interface Check {
 
 /** The longest that checks hold the process at a time. */
 const boxLimitMs = 50;
-/** Ten times what a schema may take when it is stored: one that could be compiled then must not fail because the machine is busy. */
+/** Five times what a schema may take when it is stored: one that could be compiled then must not fail because the machine is busy. */
 const compileLimitMs = 5_000;
 /** How often a check is stopped before its data is refused: once may be because the machine stood still. */
 const stopsMax = 2;
 /** What one project may take of it: a twentieth of a core. */
 const budget = { burstMs: 200, perSecondMs: 50 };
-/** Schemas kept compiled, by count and by their text; those loaded first go first. */
+/** Schemas kept compiled, by count and by their text, of which each byte takes 44 compiled; those loaded first go first. */
 const schemasMax = 2_000;
-const bytesMax = 4 * 1024 * 1024;
+const bytesMax = 2 * 1024 * 1024;
 
 /**
  * The schemas of event types, as far as this process knows them. Nothing here needs to be fresh: the statement that stores
@@ -123,9 +123,9 @@ export class EventSchemas {
       const problems = check(event.data);
       return problems.length === 0 ? null : { kind: 'mismatch', problems };
     } catch (error) {
-      // A schema that leads back to itself for ever.
+      // A schema that leads back to itself for ever. Whatever else a tenant's schema throws is not the others' trouble.
       if (error instanceof RangeError) return { kind: 'too-costly' };
-      throw error;
+      return { kind: 'unusable-schema', reason: `fails: ${String(error)}` };
     }
   }
 

@@ -90,7 +90,7 @@ describe('a schema', () => {
 
   test.each([
     ['bytes', { description: 'x'.repeat(32 * 1024) }, '32768 bytes'],
-    ['schemas', { anyOf: Array.from({ length: 1_000 }, () => ({})) }, '1000 schemas'],
+    ['schemas', { anyOf: Array.from({ length: 500 }, () => ({})) }, '500 schemas'],
     ['levels', nested(21, {}), '40 deep'],
   ])('of too many %s is refused', (_name, schema, limit) => {
     expect(problemsOf(schema)).toMatchObject([
@@ -99,7 +99,7 @@ describe('a schema', () => {
   });
 
   test('as large as can be is taken', () => {
-    expect(problemsOf({ anyOf: Array.from({ length: 999 }, () => ({})) })).toEqual([]);
+    expect(problemsOf({ anyOf: Array.from({ length: 499 }, () => ({})) })).toEqual([]);
     expect(problemsOf(nested(20, {}))).toEqual([]);
   });
 
