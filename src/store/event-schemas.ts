@@ -94,23 +94,24 @@ export class EventSchemas {
   }
 
   async #runAll(checks: readonly Check[]): Promise<void> {
-    const left = checks.values();
-    let current = left.next().value;
+    let next = 0;
     let startedAtMs = 0;
     const run = (): void => {
-      for (; current !== undefined; current = left.next().value) {
+      for (const check of checks.slice(next)) {
         startedAtMs = performance.now();
-        current.verdict.refusal = this.#refusalOf(current);
-        this.#budget.take(current.event.projectId, performance.now() - startedAtMs);
+        check.verdict.refusal = this.#refusalOf(check);
+        this.#budget.take(check.event.projectId, performance.now() - startedAtMs);
+        next += 1;
       }
     };
-    while (current !== undefined && !endsInBox(boxLimitMs, run)) {
-      const stopped: Check = current;
+    while (next < checks.length && !endsInBox(boxLimitMs, run)) {
+      const stopped = checks[next];
+      if (stopped === undefined) return; // time was up when the last one had ended
       this.#budget.take(stopped.event.projectId, performance.now() - startedAtMs);
       stopped.stopCount += 1;
       if (stopped.stopCount === stopsMax) {
         stopped.verdict.refusal = { kind: 'too-costly' };
-        current = left.next().value;
+        next += 1;
       }
       await turnEnd();
     }

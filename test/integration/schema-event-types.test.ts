@@ -236,14 +236,13 @@ describe('data', () => {
       [],
       [],
     ]);
-    const startedAtMs = performance.now();
-    for (let count = 0; count < 20; count += 1) {
-      expect((await emit(slow)).userErrors).toMatchObject([
-        { field: ['input', 'data'], code: 'DATA_CHECK_TOO_COSTLY' },
-      ]);
+    // Each takes 100 ms of the 200 that the project may: soon what is harmless has to wait as well.
+    const harmless: string[] = [];
+    for (let count = 0; count < 10 && harmless.at(-1) !== 'DATA_CHECK_TOO_COSTLY'; count += 1) {
+      const [, { userErrors }] = await Promise.all([emit(slow), emit({ type: 'data.slow', data: { text: 'aa' } })]);
+      harmless.push(userErrors[0]?.code ?? 'taken');
     }
-    // Unthrottled these would be stopped after 100 ms each.
-    expect(performance.now() - startedAtMs).toBeLessThan(1_500);
+    expect(harmless.at(-1)).toBe('DATA_CHECK_TOO_COSTLY');
     expect((await emit({ type: 'data.unknown' })).userErrors).toEqual([]);
   });
 });
