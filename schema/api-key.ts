@@ -31,7 +31,7 @@ export const Permission = builder.enumType('Permission', {
   description: 'What an API key may do.',
   values: {
     VIEW_WEBHOOKS: { description: 'Read and watch everything of the project.' },
-    MANAGE_WEBHOOKS: { description: 'Change webhooks, API keys and deliveries.' },
+    MANAGE_WEBHOOKS: { description: 'Change webhooks, event types, API keys and deliveries.' },
     EMIT_EVENTS: { description: 'Emit events.' },
   },
 });

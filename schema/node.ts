@@ -1,4 +1,5 @@
 import { type IdKind, idFromUuid, kindOfId } from '../src/domain/ids.ts';
+import { eventTypeColumns } from '../src/store/event-types.ts';
 import { apiKeyColumns } from './api-key.ts';
 import { attemptColumns } from './attempt-loaders.ts';
 import { auditEntryColumns } from './audit-entry.ts';
@@ -17,7 +18,16 @@ import { webhookColumns } from './webhook.ts';
 const idsMax = 100;
 
 interface NodeKind {
-  typename: 'Project' | 'ApiKey' | 'Webhook' | 'Event' | 'Delivery' | 'Attempt' | 'Recovery' | 'AuditEntry';
+  typename:
+    | 'Project'
+    | 'ApiKey'
+    | 'Webhook'
+    | 'Event'
+    | 'Delivery'
+    | 'Attempt'
+    | 'EventType'
+    | 'Recovery'
+    | 'AuditEntry';
   /** Finds those of the ids that the caller's project has. */
   find: (context: SchemaContext, uuids: string[]) => Promise<{ id: string }[]>;
 }
@@ -62,6 +72,11 @@ const nodeKinds: Record<IdKind, NodeKind | null> = {
         where: { id: { in: uuids }, delivery: { projectId: projectUuidOf(context) } },
       }),
   },
+  eventType: {
+    typename: 'EventType',
+    find: async (context, uuids) =>
+      await context.database.prisma.eventType.findMany({ select: eventTypeColumns, where: owned(context, uuids) }),
+  },
   recovery: {
     typename: 'Recovery',
     find: async (context, uuids) =>
@@ -69,7 +84,6 @@ const nodeKinds: Record<IdKind, NodeKind | null> = {
   },
   // A secret is only ever seen through its webhook.
   webhookSecret: null,
-  eventType: null,
   auditEntry: {
     typename: 'AuditEntry',
     find: async (context, uuids) =>

@@ -9,7 +9,7 @@ import { builder } from './builder.ts';
 import { actorOf, callerOf, projectUuidOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery, type DeliveryRow } from './delivery.ts';
-import { emitAndHint } from './emit-event.ts';
+import { emitAndHint } from './emit-and-hint.ts';
 import { createdEntry } from '../src/feed/feed-entries.ts';
 import { attemptRowOf, deliveryRowOf } from './feed-rows.ts';
 import { checkInput, notFoundError, rule, UserError, userError, type UserErrorShape } from './user-error.ts';
@@ -98,9 +98,9 @@ async function sendTest(context: SchemaContext, webhookId: WebhookId, eventType:
       deliverAt: null,
       testWebhookId: webhookId,
     };
-    const result = await emitAndHint(auditedEmits(context), event, now);
-    const [created] = result.kind === 'stored' ? result.deliveries : [];
-    if (result.kind !== 'stored' || created === undefined) {
+    const [result] = await emitAndHint(auditedEmits(context), [event], { now, urgency: 'urgent' });
+    const [created] = result?.kind === 'stored' ? result.deliveries : [];
+    if (result?.kind !== 'stored' || created === undefined) {
       return { delivery: null, attempt: null, userErrors: [notFoundError('webhook', webhookId)] };
     }
     const item = await findAttempted(subscription, created.id);

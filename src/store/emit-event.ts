@@ -1,12 +1,13 @@
-import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
 import { coalesce } from '../coalesce.ts';
 import { matchingFilters } from '../domain/event-type.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
+import { createEarlierEventFinder } from './earlier-event.ts';
+import { EventSchemas } from './event-schemas.ts';
 import { newId } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { AttemptTrigger } from '../domain/delivery.ts';
 import type { DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
+import type { DataRefusal } from './event-schemas.ts';
 import type { Pipelines, Queryable } from './pipelines.ts';
 
 /** An event to store. */
@@ -49,12 +50,14 @@ export interface CreatedDelivery {
 
 /**
  * What became of an emit. `duplicate`: the idempotency key was used before with the same type and data; `event` is that one.
- * `conflict`: it was used before with another type or data; nothing was stored.
+ * `conflict`: it was used before with another type or data; nothing was stored. `refused`: the data is not what the event
+ * type's schema says; nothing was stored.
  */
 export type EmitResult =
   | { kind: 'stored'; event: StoredEvent; deliveries: readonly CreatedDelivery[] }
   | { kind: 'duplicate'; event: StoredEvent; deliveryCount: number }
-  | { kind: 'conflict'; event: StoredEvent };
+  | { kind: 'conflict'; event: StoredEvent }
+  | { kind: 'refused'; refusal: DataRefusal };
 
 export type EmitEvent = (input: EmitInput) => Promise<EmitResult>;
 
@@ -64,27 +67,75 @@ export interface EmitSettings {
   maxAttempts: number;
 }
 
+/** How often an emit starts again because the schema of its type has changed meanwhile. */
+const roundsMax = 5;
+
 /**
  * Gives the function that stores an event with one delivery per matching webhook, in one transaction. Concurrent calls
  * share one statement and each gets its own result. When Postgres refuses what one input contains, the statement has
  * stored nothing and every call of it is made again alone, so that only the refused one rejects.
+ * An event is stored only when its data was checked against the schema that its type has at that moment.
  */
 export function createEmitter(database: Pipelines, settings: EmitSettings): EmitEvent {
-  const emitTogether = coalesce((events: NewEvent[]) => storeEvents(database.pipeline, settings, events));
+  const schemas = new EventSchemas(database);
+  const findEarlier = createEarlierEventFinder(database);
+  const storeTogether = async (events: readonly NewEvent[]): Promise<CheckedOutcome[]> =>
+    await storeChecked(database, { settings, schemas }, events);
+  const emitTogether = coalesce(storeTogether);
+
   return async (input) => {
     const event = newEvent(input);
-    return (await store(event)) ?? (await earlierEvent(database, event));
+    for (let round = 0; round < roundsMax; round += 1) {
+      const outcome = await store(event);
+      if (outcome.kind === 'stored') return outcome;
+      if (outcome.kind === 'key-used') {
+        const earlier = await findEarlier(event);
+        if (earlier === null) throw new Error(`the event of idempotency key ${input.idempotencyKey} is gone`);
+        return earlier;
+      }
+      const version = await schemas.refresh(input);
+      // Data is refused for good once the schema that refused it is known to be the present one.
+      if (outcome.kind === 'refused' && version === outcome.version) {
+        return (input.idempotencyKey === null ? null : await findEarlier(event)) ?? outcome;
+      }
+    }
+    throw new Error(`the schema of ${input.type} has changed ${roundsMax} times while an event was stored`);
   };
 
-  async function store(event: NewEvent): Promise<EmitResult | null> {
+  async function store(event: NewEvent): Promise<CheckedOutcome> {
     try {
       return await emitTogether(event);
     } catch (error) {
       if (!isRefusedData(error)) throw error;
-      const [result] = await storeEvents(database.pipeline, settings, [event]);
-      return result ?? null;
+      const [outcome] = await storeTogether([event]);
+      return outcome ?? { kind: 'stale-schema' };
     }
   }
+}
+
+/** `refused` by that version of the schema, which may not be the present one any more. */
+type CheckedOutcome = StoreOutcome | { kind: 'refused'; refusal: DataRefusal; version: string | null };
+
+/** Stores those of the events whose data fits, in one statement. */
+async function storeChecked(
+  database: Pipelines,
+  { settings, schemas }: { settings: EmitSettings; schemas: EventSchemas },
+  events: readonly NewEvent[],
+): Promise<CheckedOutcome[]> {
+  const verdicts = await schemas.judge(events.map(({ input }) => input));
+  const outcomes = new Map<EventId, CheckedOutcome>();
+  const fitting: NewEvent[] = [];
+  for (const [index, event] of events.entries()) {
+    const { version = null, refusal = null } = verdicts[index] ?? {};
+    if (refusal === null) fitting.push({ ...event, schemaVersion: version });
+    else outcomes.set(event.id, { kind: 'refused', refusal, version });
+  }
+  const stored = fitting.length === 0 ? [] : await storeEvents(database.pipeline, settings, fitting);
+  for (const [index, outcome] of stored.entries()) {
+    const event = fitting[index];
+    if (event !== undefined) outcomes.set(event.id, outcome);
+  }
+  return events.map((event) => outcomes.get(event.id) ?? { kind: 'stale-schema' });
 }
 
 /** An event with its id and its body, to store. */
@@ -92,6 +143,8 @@ export interface NewEvent {
   id: EventId;
   body: string;
   input: EmitInput;
+  /** The version of its type's schema that its data fits; null or absent when the type has none. */
+  schemaVersion?: string | null;
   /** The webhook that does not get it, since it is about that one; null for most. */
   exceptWebhookId?: WebhookId;
 }
@@ -105,15 +158,19 @@ export function newEvent(input: EmitInput): NewEvent {
 
 // A delivery to a webhook that is paused or failing is born held: no job, no claim, until its webhook takes deliveries.
 // json_to_recordset took 38.0k events/s where unnest of arrays took 35.1k. Filters match by array overlap, so that any
-// webhook that the statement's snapshot shows gets its delivery: no cache that could be stale.
+// webhook that the statement's snapshot shows gets its delivery: no cache that could be stale. An event whose data was not
+// checked against the schema that the snapshot shows is told apart and not stored.
 const emitSql = `
 with input as materialized (
-  select * from json_to_recordset($1::json) as i(
-    id uuid, project_id uuid, type text, body text, filters text[], occurred_at timestamptz,
+  select i.*, i.test_webhook_id is null and i.schema_version is distinct from (
+    select t.xmin::text from event_types t
+    where t.project_id = i.project_id and t.name = i.type and t.schema is not null) as stale
+  from json_to_recordset($1::json) as i(
+    id uuid, project_id uuid, type text, body text, filters text[], occurred_at timestamptz, schema_version text,
     idempotency_key text, due_at timestamptz, test_webhook_id uuid, except_webhook_id uuid)
 ), stored as (
   insert into events (id, project_id, type, body, occurred_at, idempotency_key)
-  select id, project_id, type, body::json, occurred_at, idempotency_key from input
+  select id, project_id, type, body::json, occurred_at, idempotency_key from input where not stale
   on conflict (project_id, idempotency_key) do nothing
   returning id, created_at
 ), fanned as (
@@ -135,16 +192,19 @@ with input as materialized (
     select w.status = 'DISABLED' and i.test_webhook_id is null as skipped,
            w.status in ('PAUSED', 'FAILING') and i.test_webhook_id is null and i.due_at is null as waits
   ) state
-  where case when i.idempotency_key is null then true else i.id in (select id from stored) end
+  where not i.stale
+    and case when i.idempotency_key is null then true else i.id in (select id from stored) end
   returning id, event_id, webhook_id, status, trigger, max_attempts, due_at, held
 )
 select id as event_id, created_at, null::uuid as id, null::uuid as webhook_id, null as status, null as trigger,
        null::smallint as max_attempts, null::timestamptz as due_at, null::boolean as held from stored
 union all
+select id, null, null, null, null, null, null, null, null from input where stale
+union all
 select event_id, null, id, webhook_id, status::text, trigger::text, max_attempts, due_at, held from fanned`;
 
-/** A stored event, or a delivery that fan-out made of one. */
-type EmitRow = { event_id: string } & ({ id: null; created_at: Date } | DeliveryRow);
+/** A stored event, one that was not for its schema (`created_at` null), or a delivery that fan-out made of a stored one. */
+type EmitRow = { event_id: string } & ({ id: null; created_at: Date | null } | DeliveryRow);
 
 interface DeliveryRow {
   id: string;
@@ -156,31 +216,38 @@ interface DeliveryRow {
   held: boolean;
 }
 
+/** What became of a new event. `key-used`: its idempotency key was used before. `stale-schema`: its data was not checked yet. */
+export type StoreOutcome =
+  | { kind: 'stored'; event: StoredEvent; deliveries: readonly CreatedDelivery[] }
+  | { kind: 'key-used' }
+  | { kind: 'stale-schema' };
+
 /**
- * Stores the events; null for those whose idempotency key was used before. Looking these up is their own callers'
- * business: were it to fail here, the others would be told that they failed, though they are stored.
+ * Stores the events. Looking up whose idempotency key was used before is their own callers' business: were it to fail
+ * here, the others would be told that they failed, though they are stored.
  */
 export async function storeEvents(
   database: Queryable,
   settings: EmitSettings,
   events: readonly NewEvent[],
-): Promise<(EmitResult | null)[]> {
+): Promise<StoreOutcome[]> {
   const { rows } = await database.query<EmitRow>({
     name: 'emit-events',
     text: emitSql,
     values: [JSON.stringify(events.map((event) => inputRow(event))), settings.maxAttempts],
   });
-  const stored = new Map<string, { createdAt: Date; deliveries: CreatedDelivery[] }>();
-  for (const row of rows) if (row.id === null) stored.set(row.event_id, { createdAt: row.created_at, deliveries: [] });
-  for (const row of rows) if (row.id !== null) stored.get(row.event_id)?.deliveries.push(createdDelivery(row));
+  const found = new Map<string, { createdAt: Date | null; deliveries: CreatedDelivery[] }>();
+  for (const row of rows) if (row.id === null) found.set(row.event_id, { createdAt: row.created_at, deliveries: [] });
+  for (const row of rows) if (row.id !== null) found.get(row.event_id)?.deliveries.push(createdDelivery(row));
   return events.map((event) => {
-    const entry = stored.get(uuidOf(event.id));
-    if (entry === undefined) return null;
+    const entry = found.get(uuidOf(event.id));
+    if (entry === undefined) return { kind: 'key-used' };
+    if (entry.createdAt === null) return { kind: 'stale-schema' };
     return { kind: 'stored', event: storedEvent(event, entry.createdAt), deliveries: entry.deliveries };
   });
 }
 
-function inputRow({ id, body, input, exceptWebhookId }: NewEvent): Record<string, unknown> {
+function inputRow({ id, body, input, schemaVersion, exceptWebhookId }: NewEvent): Record<string, unknown> {
   return {
     id: uuidOf(id),
     project_id: uuidOf(input.projectId),
@@ -188,6 +255,7 @@ function inputRow({ id, body, input, exceptWebhookId }: NewEvent): Record<string
     body,
     filters: matchingFilters(input.type),
     occurred_at: input.occurredAt,
+    schema_version: schemaVersion ?? null,
     idempotency_key: input.idempotencyKey,
     due_at: input.deliverAt,
     test_webhook_id: input.testWebhookId === null ? null : uuidOf(input.testWebhookId),
@@ -210,40 +278,4 @@ function createdDelivery(row: DeliveryRow): CreatedDelivery {
 function storedEvent({ id, body, input }: NewEvent, createdAt: Date): StoredEvent {
   const { projectId, type, occurredAt, idempotencyKey } = input;
   return { id, projectId, type, body, occurredAt, createdAt, idempotencyKey };
-}
-
-const earlierSql = `
-select e.id, e.type, e.body::text as body, e.occurred_at, e.created_at,
-       (select count(*)::int from deliveries d where d.event_id = e.id) as delivery_count
-from events e where e.project_id = $1 and e.idempotency_key = $2`;
-
-const bodyData = z.object({ data: z.unknown() });
-
-/** The event that used the idempotency key first, compared with the one that came now. */
-async function earlierEvent(database: Pipelines, { body, input }: NewEvent): Promise<EmitResult> {
-  const { rows } = await database.pipeline.query<{
-    id: string;
-    type: string;
-    body: string;
-    occurred_at: Date;
-    created_at: Date;
-    delivery_count: number;
-  }>({ name: 'earlier-event', text: earlierSql, values: [uuidOf(input.projectId), input.idempotencyKey] });
-  const [row] = rows;
-  if (row === undefined) throw new Error(`the event of idempotency key ${input.idempotencyKey} is gone`);
-  const event: StoredEvent = {
-    id: idFromUuid('event', row.id),
-    projectId: input.projectId,
-    type: row.type,
-    body: row.body,
-    occurredAt: row.occurred_at,
-    createdAt: row.created_at,
-    idempotencyKey: input.idempotencyKey,
-  };
-  const same = row.type === input.type && isDeepStrictEqual(dataOf(row.body), dataOf(body));
-  return same ? { kind: 'duplicate', event, deliveryCount: row.delivery_count } : { kind: 'conflict', event };
-}
-
-function dataOf(body: string): unknown {
-  return bodyData.parse(JSON.parse(body)).data;
 }

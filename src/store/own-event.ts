@@ -48,6 +48,6 @@ export async function storeOwnEvents(
   }));
   const results = await storeEvents(transaction, settings, events);
   return results.flatMap((result) =>
-    result?.kind === 'stored' ? [{ event: result.event, deliveries: result.deliveries }] : [],
+    result.kind === 'stored' ? [{ event: result.event, deliveries: result.deliveries }] : [],
   );
 }

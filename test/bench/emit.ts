@@ -33,6 +33,7 @@ export async function runEmit(run: BenchRun): Promise<ScenarioResult[]> {
     await scenario('emit: 100 at once, one such batch at a time', [
       variant(together, 'sql-together', bulk),
       { ...variant('Posthorn', 'posthorn', bulk), against: together, goal: atLeast(15_000) },
+      { ...variant('Posthorn, 100 per emitEvents over GraphQL', 'graphql-bulk', bulk), against: together },
     ]),
     await scenario('emit: 64 callers, one event each', [
       variant(together, 'sql-together', many),
@@ -56,7 +57,7 @@ function atLeast(eventsPerSecond: number): Goal {
 
 async function measureEmits(run: BenchRun, kind: EmitterTarget['kind'], callers: Callers): Promise<Measured> {
   await using system = await startSystem(run.stack, { kind: 'redis', concurrency: 1, webhooks: ['/ok'] });
-  if (kind === 'graphql') await system.startGateway();
+  if (kind === 'graphql' || kind === 'graphql-bulk') await system.startGateway();
   const load = await system.startLoad(kind);
   const loop = { kind: 'loop', ...callers, types: system.types, tag: 'emit' } as const;
   const warmUp = await load.run({ ...loop, seconds: warmUpSeconds });

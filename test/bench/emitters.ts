@@ -4,6 +4,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { Pool } from 'pg';
 import { Agent, request } from 'undici';
+import { coalesce } from '../../src/coalesce.ts';
 import { parseId } from '../../src/domain/ids.ts';
 import { deliveriesPerJobMax, startDeliveryQueue } from '../../src/queue.ts';
 import { openDatabase } from '../../src/store/database.ts';
@@ -18,7 +19,7 @@ export type Emit = (type: string, data: object) => Promise<number>;
 
 /** What an emitter emits to; `''` where its kind has no use for it. */
 export interface EmitterTarget {
-  kind: 'posthorn' | 'graphql' | 'bare' | 'sql-together' | 'sql-each';
+  kind: 'posthorn' | 'graphql' | 'graphql-bulk' | 'bare' | 'sql-together' | 'sql-each';
   databaseUrl: string;
   redisUrl: string;
   projectId: string;
@@ -30,6 +31,7 @@ export interface EmitterTarget {
 export async function openEmitter(target: EmitterTarget): Promise<Emit> {
   if (target.kind === 'bare') return openBare(target);
   if (target.kind === 'graphql') return openGraphql(target);
+  if (target.kind === 'graphql-bulk') return openBulkGraphql(target);
   if (target.kind === 'posthorn') return await openPosthorn(target);
   return openSql(target, target.kind === 'sql-together');
 }
@@ -52,23 +54,57 @@ async function openPosthorn({ databaseUrl, redisUrl, projectId: project }: Emitt
   };
 }
 
+/** What one `emitEvents` takes. */
+const eventsPerCallMax = 1_000;
+
 const emitMutation = `
 mutation Emit($type: String!, $data: JSON!) {
   emitEvent(input: { type: $type, data: $data }) { deliveryCount userErrors { message } }
 }`;
 
-function openGraphql({ graphqlUrl, apiKey }: EmitterTarget): Emit {
+function openGraphql(target: EmitterTarget): Emit {
+  const ask = openGraphqlClient<{ emitEvent: EmitAnswer }>(target);
+  return async (type, data) => countOf((await ask(emitMutation, { type, data })).emitEvent);
+}
+
+const bulkMutation = `
+mutation EmitAll($events: [EmitEventItem!]!) {
+  emitEvents(input: { events: $events }) { results { deliveryCount userErrors { message } } }
+}`;
+
+/** What is emitted at once goes into one `emitEvents`. */
+function openBulkGraphql(target: EmitterTarget): Emit {
+  const ask = openGraphqlClient<{ emitEvents: { results: EmitAnswer[] } }>(target);
+  const emitTogether = coalesce(
+    async (events: { type: string; data: object }[]) => (await ask(bulkMutation, { events })).emitEvents.results,
+    eventsPerCallMax,
+  );
+  return async (type, data) => countOf(await emitTogether({ type, data }));
+}
+
+interface EmitAnswer {
+  deliveryCount: number | null;
+}
+
+function countOf(answer: EmitAnswer): number {
+  if (answer.deliveryCount === null) throw new Error(`an event was not stored: ${JSON.stringify(answer)}`);
+  return answer.deliveryCount;
+}
+
+function openGraphqlClient<Data>({
+  graphqlUrl,
+  apiKey,
+}: EmitterTarget): (query: string, variables: object) => Promise<Data> {
   const dispatcher = new Agent({ connections: 64, pipelining: 1 });
-  return async (type, data) => {
+  return async (query, variables) => {
     const { body, statusCode } = await request(graphqlUrl, {
       dispatcher,
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: `Bearer ${apiKey}` },
-      body: JSON.stringify({ query: emitMutation, variables: { type, data } }),
+      body: JSON.stringify({ query, variables }),
     });
-    const answer = (await body.json()) as { data?: { emitEvent?: { deliveryCount?: number } } };
-    const count = answer.data?.emitEvent?.deliveryCount;
-    if (statusCode === 200 && typeof count === 'number') return count;
+    const answer = (await body.json()) as { data?: Data | null };
+    if (statusCode === 200 && answer.data != null) return answer.data;
     throw new Error(`the gateway answered ${statusCode}: ${JSON.stringify(answer)}`);
   };
 }

@@ -66,6 +66,8 @@ const changes: Record<string, Change> = {
   },
   resendDelivery: { input: async () => `id: "${await delivery('FAILED')}"`, target: 'delivery' },
   cancelDelivery: { input: async () => `id: "${await delivery('PENDING')}"`, target: 'delivery' },
+  upsertEventType: { input: async () => 'name: "audited.upserted"', target: 'eventType' },
+  deleteEventType: { input: async () => `id: "${await eventType()}"`, target: 'eventType' },
   replayEvent: { input: async () => await replay(), target: 'delivery' },
   recoverDeliveries: { input: async () => 'since: "2026-01-01T00:00:00Z"', target: 'recovery' },
   cancelRecovery: { input: async () => `id: "${await running()}"`, target: 'recovery' },
@@ -106,6 +108,11 @@ async function replay(): Promise<string> {
     select: { event: { select: { id: true } } },
   });
   return `eventId: "${idFromUuid('event', event.id)}", webhookId: "${webhookId}"`;
+}
+
+async function eventType(): Promise<string> {
+  const document = 'mutation { upsertEventType(input: { name: "audited.deleted" }) { eventType { id } } }';
+  return (await fixture.run(document, {}, asKey)).data.upsertEventType.eventType.id;
 }
 
 async function running(): Promise<string> {

@@ -22,7 +22,16 @@ interface Trial {
 
 let fixture: SchemaFixture;
 let stranger: SchemaContext;
-const ours = { webhook: '', event: '', delivery: '', attempt: '', apiKey: '', project: '', recovery: '' };
+const ours = {
+  webhook: '',
+  event: '',
+  delivery: '',
+  attempt: '',
+  apiKey: '',
+  project: '',
+  eventType: '',
+  recovery: '',
+};
 
 beforeAll(async () => {
   fixture = await openSchemaFixture();
@@ -59,6 +68,8 @@ beforeAll(async () => {
   ours.apiKey = idFromUuid('apiKey', apiKey.id);
   ours.project = fixture.projectId;
   ours.recovery = await startRecovery(fixture);
+  const { data } = await fixture.run('mutation { upsertEventType(input: { name: "ours.only" }) { eventType { id } } }');
+  ours.eventType = data.upsertEventType.eventType.id;
 });
 afterAll(async () => await fixture[Symbol.asyncDispose]());
 
@@ -92,10 +103,10 @@ function forbidden({ errors }: Answer): void {
 
 const trials: Record<string, Trial> = {
   'Query.node': {
-    document: `query ($webhook: ID!, $event: ID!, $delivery: ID!, $attempt: ID!, $apiKey: ID!, $project: ID!, $recovery: ID!) {
+    document: `query ($webhook: ID!, $event: ID!, $delivery: ID!, $attempt: ID!, $apiKey: ID!, $project: ID!, $recovery: ID!, $eventType: ID!) {
       a: node(id: $webhook) { id } b: node(id: $event) { id } c: node(id: $delivery) { id }
       d: node(id: $attempt) { id } e: node(id: $apiKey) { id } f: node(id: $project) { id }
-      g: node(id: $recovery) { id }
+      g: node(id: $recovery) { id } h: node(id: $eventType) { id }
     }`,
     expected: topLevelNotFound,
   },
@@ -130,6 +141,7 @@ const trials: Record<string, Trial> = {
   'Query.recoveries': { document: '{ recoveries { nodes { id } totalCount } }', expected: nothing },
   'Query.apiKeys': { document: '{ apiKeys { nodes { id } totalCount } }', expected: nothing },
   'Query.auditEntries': { document: '{ auditEntries { nodes { id } totalCount } }', expected: nothing },
+  'Query.eventTypes': { document: '{ eventTypes { nodes { id } totalCount } }', expected: nothing },
   'Mutation.updateWebhook': {
     ...mutation('updateWebhook', 'id: $id, name: "Mine"', 'webhook { id }'),
     expected: userErrorNotFound,
@@ -190,6 +202,24 @@ const trials: Record<string, Trial> = {
     document: `mutation { emitEvent(input: { type: "config.deployed" }) { event { deliveries { nodes { webhook { name } } } } userErrors { code } } }`,
     // It reaches the stranger's own webhook, made above, and not ours, which takes every event too.
     expected: ({ data }) => expect(data.emitEvent.event.deliveries.nodes).toEqual([{ webhook: { name: 'Theirs' } }]),
+  },
+  'Mutation.emitEvents': {
+    document: `mutation { emitEvents(input: { events: [{ type: "config.deployed" }] }) { results { event { deliveries { nodes { webhook { name } } } } } userErrors { code } } }`,
+    expected: ({ data }) =>
+      expect(data.emitEvents.results[0].event.deliveries.nodes).toEqual([{ webhook: { name: 'Theirs' } }]),
+  },
+  'Mutation.upsertEventType': {
+    document: `mutation { upsertEventType(input: { name: "ours.only", description: "Theirs" }) { eventType { id } created userErrors { code } } }`,
+    // A type of the same name of their own.
+    expected: ({ data }) => {
+      expect(data.upsertEventType.created).toBe(true);
+      expect(data.upsertEventType.eventType.id).not.toBe(ours.eventType);
+    },
+  },
+  'Mutation.deleteEventType': {
+    ...mutation('deleteEventType', 'id: $id', 'eventType { id }'),
+    variables: () => ({ id: ours.eventType }),
+    expected: userErrorNotFound,
   },
   'Mutation.createApiKey': {
     document: `mutation { createApiKey(input: { name: "Theirs", permissions: [VIEW_WEBHOOKS] }) { apiKey { id } userErrors { code } } }`,
