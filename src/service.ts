@@ -124,10 +124,12 @@ async function startRoleWorker({
 async function startRoleGateway(parts: GatewayParts): Promise<{ url: string } & AsyncDisposable> {
   const { config, logger, stack, database, queue } = parts;
   // Loaded here and not at the top: a process that only delivers has no use for GraphQL, which takes 40 MB.
-  const [{ startGateway }, { schema }] = await Promise.all([
+  const [{ startGateway }, { schema }, { loadPersistedOperations }] = await Promise.all([
     import('./gateway/gateway.ts'),
     import('../schema/index.ts'),
+    import('./gateway/persisted-operations.ts'),
   ]);
+  const { ratePointsPerMinute: pointsPerMinute, persistedOperations: path } = config;
   return await startGateway({
     schema,
     logger,
@@ -135,6 +137,10 @@ async function startRoleGateway(parts: GatewayParts): Promise<{ url: string } & 
     port: config.port,
     authenticate: async (key) => await findApiKey(database, key),
     createContext: contextFactory(parts),
+    rate: pointsPerMinute === null ? null : { limit: stack.rateLimit, pointsPerMinute },
+    introspection: config.introspection,
+    persistedOperations: path === null ? null : await loadPersistedOperations(path, schema),
+    allowedOrigins: config.allowedOrigins,
     checks: {
       database: async () => void (await database.pipeline.query('select 1')),
       queue: async () => await queue.ping(),
