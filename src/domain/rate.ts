@@ -86,8 +86,8 @@ export function budgetLeft({ points, periodMs }: Budget, leadUs: number): Budget
 
 /**
  * Takes starts at the clock `nowUs` (whole microseconds), as many as may be had of those wanted. Over any window of
- * n seconds at most n · perSecond + max(1, perSecond / 10) are granted, and after exactly `waitMs` there is the least that was asked for.
- * When the rate changes, the lead is kept as time, cut to what the new rate allows. A clock that goes back drains nothing.
+ * n seconds at most n · perSecond + max(1, perSecond / 10) are granted, and after exactly `waitMs` there is the least that
+ * was asked for. When the rate changes, the lead is kept as time, cut to what the new rate allows. A clock that goes back drains nothing.
  * Source: the generic cell rate algorithm in its form as a continuous-state leaky bucket, ITU-T I.371, with the increment
  * `intervalUs` and the limit `leadUsMax - intervalUs`. This form keeps a lead and not a theoretical arrival time: a small
  * number stays exact, and a clock set back cannot close a key for as long.

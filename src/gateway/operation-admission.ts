@@ -6,7 +6,6 @@ import { createProjectSubscriptions } from './project-subscriptions.ts';
 import type { GraphQLSchema, OperationDefinitionNode } from 'graphql';
 import type { OperationScope } from './operation-scope.ts';
 import type { ChargeOperation } from './operation-rate.ts';
-import type { HoldSubscription } from './project-subscriptions.ts';
 
 /** What a request says of its operation beside the document. */
 export interface RequestedOperation {
@@ -30,32 +29,48 @@ export interface OperationAdmissionOptions {
   limits: { costMax: number; subscriptionsPerProjectMax: number };
 }
 
+/** Who has no key can read the schema, which is work too: all of them together may do as much of it as one key. */
+const nobodysAccount = 'nobody';
+
 /** Creates the gate behind validation. It reads variables, so nothing of it may be cached by document. */
 export function createOperationAdmission(options: OperationAdmissionOptions): AdmitOperation {
   const { schema, charge, limits } = options;
   const holdSubscription = createProjectSubscriptions(limits.subscriptionsPerProjectMax);
   return async (scope, { operationName, variables }) => {
-    const { document } = scope;
-    const operation = document && getOperationAST(document, typeof operationName === 'string' ? operationName : null);
-    if (!operation) return; // Each transport says so in its own way.
-    scope.operationName = operation.name?.value ?? null;
-    scope.operationType = operation.operation;
+    const { document, caller } = scope;
+    const operation = begin(scope, operationName);
+    if (document === null || operation === null) return; // Each transport says so in its own way.
     const cost = operationCost({ schema, document, operation, variables: coerced(operation, variables, options) });
     if (cost > limits.costMax) throw tooCostly(cost, limits.costMax);
-    await take(scope, cost, operation.operation === OperationTypeNode.SUBSCRIPTION ? holdSubscription : null);
+    if (caller !== null && !('apiKeyId' in caller)) return; // Administration costs nothing.
+    if (charge !== null) await pay(charge, scope, { caller, cost });
+    if (caller !== null && isSubscription(scope)) scope.held.use(holdSubscription(caller.projectId));
   };
+}
 
-  /** Takes from the caller's key and project what the operation needs; without a key there is nothing to take from, and resolvers refuse. */
-  async function take(scope: OperationScope, cost: number, hold: HoldSubscription | null): Promise<void> {
-    const { caller } = scope;
-    if (caller === null || !('apiKeyId' in caller)) return;
-    if (charge !== null) {
-      const { status, refusal } = await charge(caller.apiKeyId, cost);
-      scope.rateLimit = status;
-      if (refusal !== null) throw refusal;
-    }
-    if (hold !== null && !scope.held.disposed) scope.held.use(hold(caller.projectId));
-  }
+/** Finds the operation and says in its scope which it is; null when the document has no such one, or several. */
+function begin(scope: OperationScope, operationName: unknown): OperationDefinitionNode | null {
+  const name = typeof operationName === 'string' ? operationName : null;
+  const operation = scope.document && getOperationAST(scope.document, name);
+  if (!operation) return null;
+  scope.operationName = operation.name?.value ?? null;
+  scope.operationType = operation.operation;
+  return operation;
+}
+
+/** One whose scope has ended meanwhile takes no place: nobody would give it back. */
+function isSubscription({ operationType, held }: OperationScope): boolean {
+  return operationType === OperationTypeNode.SUBSCRIPTION && !held.disposed;
+}
+
+async function pay(
+  charge: ChargeOperation,
+  scope: OperationScope,
+  { caller, cost }: { caller: { apiKeyId: string } | null; cost: number },
+): Promise<void> {
+  const { status, refusal } = await charge(caller?.apiKeyId ?? nobodysAccount, cost);
+  if (caller !== null) scope.rateLimit = status;
+  if (refusal !== null) throw refusal;
 }
 
 /** The executor refuses such variables too, but without a code that would tell the caller's mistake from ours. */

@@ -49,8 +49,8 @@ type Field = GraphQLField<unknown, unknown>;
 const nothing: Cost = { once: 0, perItem: 0 };
 const mutationCost = 10;
 const subscriptionCost = 10;
-/** Reading all of the schema takes the executor as long as a page of a thousand rows does. */
-const introspectionCosts: Readonly<Record<string, number>> = { __schema: 1_000, __type: 100 };
+/** Reading all of the schema keeps the executor busy for 10 ms and makes hundreds of kilobytes: once in an operation. */
+const introspectionCosts: Readonly<Record<string, number>> = { __schema: 4_000, __type: 100 };
 /** Items that a list is taken to have which has no arguments: secrets, headers, coming attempts. */
 const listItemsAssumed = 10;
 
