@@ -64,6 +64,7 @@ builder.globalConnectionField('totalCount', (t) =>
     description:
       'How many there are in all, with the same filter; counted only when asked for. Null when it is not known.',
     nullable: true,
+    extensions: { cost: 50 },
     resolve: (connection) => connection.totalCount(),
   }),
 );

@@ -3,7 +3,8 @@ import { badInput } from './errors.ts';
 /** Most nodes of one page. */
 export const pageNodesMax = 100;
 
-const pageNodesDefault = 20;
+/** Nodes of a page whose size is not given. */
+export const pageNodesDefault = 20;
 
 /** What every connection field takes. */
 export interface ConnectionArgs {

@@ -11,6 +11,7 @@ builder.mutationField('emitEvent', (t) =>
   t.field({
     type: EmitEventPayload,
     needs: 'EMIT_EVENTS',
+    extensions: { cost: 1 },
     description: 'Stores an event with one delivery per matching webhook. The answer comes when both are stored.',
     args: { input: t.arg({ type: EmitEventInput, required: true, description: 'The event to emit.' }) },
     resolve: async (_root, { input }, context) => {

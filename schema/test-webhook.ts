@@ -68,6 +68,7 @@ builder.mutationField('testWebhook', (t) =>
   t.field({
     type: TestWebhookPayload,
     needs: 'MANAGE_WEBHOOKS',
+    extensions: { cost: 50 },
     description: 'Sends a test event to one webhook now, once, and waits for the answer.',
     args: { input: t.arg({ type: TestWebhookInput, required: true, description: 'Which webhook.' }) },
     resolve: async (_root, { input: { id, ...input } }, context) => {

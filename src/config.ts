@@ -1,7 +1,9 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseCidrs } from './domain/address-policy.ts';
+import { parseAllowedOrigins } from './domain/allowed-origins.ts';
 import { defaultMaxAttempts, defaultRetryScheduleSeconds, isRetrySchedule } from './domain/retry-schedule.ts';
+import type { AllowedOrigins } from './domain/allowed-origins.ts';
 import { Secret } from './secret.ts';
 import { version } from './version.ts';
 
@@ -42,6 +44,12 @@ export interface Config {
   sweepIntervalMs: number;
   sweepGraceMs: number;
   logLevel: string;
+  /** Null: operations are not charged for. */
+  ratePointsPerMinute: number | null;
+  introspection: boolean;
+  /** A file; null: any operation is executed. */
+  persistedOperations: string | null;
+  allowedOrigins: AllowedOrigins;
 }
 
 /** Settings that cannot be used; `problems` has one sentence for each, and the message has them all. */
@@ -205,6 +213,22 @@ const settings = z.object({
   WORKER_JOB_CONCURRENCY: fixed('16', 'Jobs of the queue being taken at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
   SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),
+  POSTHORN_RATE_POINTS_PER_MINUTE: fixed(
+    '600000',
+    'Cost points that an API key may spend per minute; 0 sets no limit',
+    wholeNumber(0, 1_000_000_000),
+  ),
+  POSTHORN_INTROSPECTION: fixed('true', 'Whether the schema can be asked for, which GraphiQL needs', trueOrFalse),
+  POSTHORN_PERSISTED_OPERATIONS: open(
+    'none: any operation is executed',
+    'JSON file of the only operations that are executed, SHA-256 to document',
+    anyText,
+  ),
+  POSTHORN_ALLOWED_ORIGINS: open(
+    'none',
+    'Sites whose pages may use the API from a browser, such as https://app.example.com, or *',
+    text('origins joined by commas, such as https://app.example.com, or *', parseAllowedOrigins),
+  ),
   LOG_LEVEL: open(
     'warn; with DATABASE_URL info',
     'Least severe messages to log',
@@ -290,6 +314,10 @@ function configOf(given: z.output<typeof settings>): Config {
     jobConcurrency: given.WORKER_JOB_CONCURRENCY,
     sweepIntervalMs: given.SWEEP_INTERVAL * 1000,
     sweepGraceMs: given.SWEEP_GRACE * 1000,
+    ratePointsPerMinute: given.POSTHORN_RATE_POINTS_PER_MINUTE || null,
+    introspection: given.POSTHORN_INTROSPECTION,
+    persistedOperations: given.POSTHORN_PERSISTED_OPERATIONS ?? null,
+    allowedOrigins: given.POSTHORN_ALLOWED_ORIGINS ?? [],
   };
 }
 

@@ -131,14 +131,17 @@ async function startRoleWorker({
 async function startRoleGateway(shared: Parts, database: Database): Promise<{ url: string } & AsyncDisposable> {
   const { config, logger, stack, queue } = shared;
   // Loaded here and not at the top: a process that only delivers has no use for GraphQL, which takes 40 MB.
-  const [{ startGateway }, { schema }, { createAccessTokens }, { createAuthenticate }] = await Promise.all([
-    import('./gateway/gateway.ts'),
-    import('../schema/index.ts'),
-    import('./access-tokens.ts'),
-    import('./authenticate.ts'),
-  ]);
+  const [{ startGateway }, { loadPersistedOperations }, { schema }, { createAccessTokens }, { createAuthenticate }] =
+    await Promise.all([
+      import('./gateway/gateway.ts'),
+      import('./gateway/persisted-operations.ts'),
+      import('../schema/index.ts'),
+      import('./access-tokens.ts'),
+      import('./authenticate.ts'),
+    ]);
   const keys = createKeyCache(database);
   const tokens = createAccessTokens(stack.encryptionKeys);
+  const { ratePointsPerMinute: pointsPerMinute, persistedOperations: path } = config;
   return await startGateway({
     schema,
     logger,
@@ -147,6 +150,10 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     authenticate: createAuthenticate(keys, tokens),
     adminKey: config.adminKey,
     createContext: contextFactory({ ...shared, database, keys, tokens }),
+    rate: pointsPerMinute === null ? null : { limit: stack.rateLimit, pointsPerMinute },
+    introspection: config.introspection,
+    persistedOperations: path === null ? null : await loadPersistedOperations(path, schema),
+    allowedOrigins: config.allowedOrigins,
     checks: {
       database: async () => void (await database.pipeline.query('select 1')),
       queue: async () => await queue.ping(),

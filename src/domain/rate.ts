@@ -9,6 +9,8 @@ export interface RateState {
 /** What a take asks for. */
 export interface RateRequest {
   wanted: number;
+  /** What is granted is nothing or at least this. */
+  least: number;
   /** Time between two starts at an even rate. */
   intervalUs: number;
   /** The furthest that starts may get ahead of an even rate. */
@@ -19,7 +21,7 @@ export interface RateRequest {
 export interface RateTake {
   /** Starts granted now, 0 to wanted. */
   granted: number;
-  /** Milliseconds until the next start can be granted, to the microsecond; 0 when all were. */
+  /** Milliseconds until the least that was asked for can be granted, to the microsecond; 0 when all were. */
   waitMs: number;
   state: RateState;
 }
@@ -43,24 +45,60 @@ export function rateRequest(perSecond: number, wanted: number): RateRequest {
     throw new RangeError(`wanted is ${wanted}, but must be a whole number from 0`);
   }
   const intervalUs = Math.min(1_000_000 / perSecond, intervalUsMax);
-  return { wanted, intervalUs, leadUsMax: Math.max(intervalUs, burstUs) };
+  return { wanted, least: 1, intervalUs, leadUsMax: Math.max(intervalUs, burstUs) };
+}
+
+/** Points that may be spent at any pace: all of them at once, and they come back evenly over the period. */
+export interface Budget {
+  /** A whole number from 1. */
+  points: number;
+  periodMs: number;
+}
+
+/** What is left of a budget. */
+export interface BudgetLeft {
+  remaining: number;
+  /** Milliseconds until nothing of it is spent any more. */
+  fullMs: number;
+}
+
+/**
+ * A request for `cost` points of a budget, all or none. Throws RangeError naming a number that is no whole one from 0,
+ * and a cost above the budget, which could never be granted.
+ */
+export function budgetRequest({ points, periodMs }: Budget, cost: number): RateRequest {
+  if (!Number.isSafeInteger(points) || points < 1) {
+    throw new RangeError(`points is ${points}, but must be a whole number from 1`);
+  }
+  if (!Number.isSafeInteger(cost) || cost < 0 || cost > points) {
+    throw new RangeError(`cost is ${cost}, but must be a whole number from 0 to ${points}`);
+  }
+  const leadUsMax = periodMs * 1000;
+  return { wanted: cost, least: cost, intervalUs: leadUsMax / points, leadUsMax };
+}
+
+/** Says what a lead leaves of a budget. */
+export function budgetLeft({ points, periodMs }: Budget, leadUs: number): BudgetLeft {
+  const leadUsMax = periodMs * 1000;
+  const remaining = Math.floor(((leadUsMax - leadUs) / leadUsMax) * points + roundingShare);
+  return { remaining: Math.max(0, remaining), fullMs: leadUs / 1000 };
 }
 
 /**
  * Takes starts at the clock `nowUs` (whole microseconds), as many as may be had of those wanted. Over any window of
- * n seconds at most n · perSecond + max(1, perSecond / 10) are granted, and after exactly `waitMs` there is at least one.
- * When the rate changes, the lead is kept as time, cut to what the new rate allows. A clock that goes back drains nothing.
+ * n seconds at most n · perSecond + max(1, perSecond / 10) are granted, and after exactly `waitMs` there is the least that
+ * was asked for. When the rate changes, the lead is kept as time, cut to what the new rate allows. A clock that goes back drains nothing.
  * Source: the generic cell rate algorithm in its form as a continuous-state leaky bucket, ITU-T I.371, with the increment
  * `intervalUs` and the limit `leadUsMax - intervalUs`. This form keeps a lead and not a theoretical arrival time: a small
  * number stays exact, and a clock set back cannot close a key for as long.
  */
 export function takeAtRate(state: RateState | null, nowUs: number, request: RateRequest): RateTake {
-  const { wanted, intervalUs, leadUsMax } = request;
+  const { wanted, least, intervalUs, leadUsMax } = request;
   const drainedUs = state === null ? 0 : Math.max(0, state.leadUs - Math.max(0, nowUs - state.atUs));
   const beforeUs = Math.min(drainedUs, leadUsMax);
   const grantable = Math.max(0, Math.floor((leadUsMax - beforeUs) / intervalUs + roundingShare));
-  const granted = Math.min(wanted, grantable);
+  const granted = grantable < least ? 0 : Math.min(wanted, grantable);
   const leadUs = beforeUs + granted * intervalUs;
-  const waitUs = granted < wanted ? Math.ceil(leadUs + intervalUs - leadUsMax) : 0;
+  const waitUs = granted < wanted ? Math.ceil(leadUs + least * intervalUs - leadUsMax) : 0;
   return { granted, waitMs: waitUs / 1000, state: { atUs: nowUs, leadUs } };
 }

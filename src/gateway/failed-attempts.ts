@@ -77,7 +77,7 @@ export function createFailedAttempts(
 /** How far each client is ahead of what it may fail, by the arithmetic of src/domain/rate.ts. */
 function createCounts(limits: FailedAttemptsLimits, now: () => number) {
   const intervalUs = limits.failedAuthenticationMs * 1000;
-  const request = { wanted: 1, intervalUs, leadUsMax: limits.failedAuthenticationsMax * intervalUs };
+  const request = { wanted: 1, least: 1, intervalUs, leadUsMax: limits.failedAuthenticationsMax * intervalUs };
   /** The one that failed longest ago first. */
   const states = new Map<string, RateState>();
 

@@ -2,20 +2,26 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createAuthentication } from './authentication.ts';
 import { startConnectionWatch } from './connection-watch.ts';
+import { createCrossOrigin } from './cross-origin.ts';
 import { createGraphiql } from './graphiql.ts';
 import { createGraphqlPipeline } from './graphql-pipeline.ts';
 import { createHttpEdge, graphqlPath } from './http-edge.ts';
 import { gatewayLimits } from './limits.ts';
 import { createMaskError } from './mask-error.ts';
+import { createOperationRate } from './operation-rate.ts';
 import { createWebsocketEdge } from './websocket-edge.ts';
 import type { GraphQLSchema } from 'graphql';
-import type { Server } from 'node:http';
+import type { Server, ServerOptions } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { SchemaContext } from '../../schema/context.ts';
+import type { AllowedOrigins } from '../domain/allowed-origins.ts';
+import type { SpendingLimit } from '../rate-limit/rate-limit.ts';
 import type { Secret } from '../secret.ts';
 import type { Authenticate } from './authentication.ts';
 import type { HttpEdge } from './http-edge.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { PersistedOperations } from './persisted-operations.ts';
 import type { ReadinessChecks } from './readiness.ts';
 import type { WebsocketEdge } from './websocket-edge.ts';
 
@@ -36,6 +42,14 @@ export interface GatewayOptions {
   checks: ReadinessChecks;
   logger: Logger;
   limits?: Partial<GatewayLimits>;
+  /** What operations cost is counted per API key; null: they are not charged for. */
+  rate: { limit: SpendingLimit; pointsPerMinute: number } | null;
+  /** Whether the schema can be asked for; GraphiQL needs it. */
+  introspection: boolean;
+  /** The only operations that are executed; null: any. */
+  persistedOperations: PersistedOperations | null;
+  /** Sites beside our own that may use the API from a browser. */
+  allowedOrigins: AllowedOrigins;
 }
 
 /** A listening gateway. Disposing it answers what is under way, for at most 15 s, and closes sockets with 1001. */
@@ -45,32 +59,30 @@ export interface Gateway extends AsyncDisposable {
   port: number;
 }
 
-/** Of one HTTP request, in milliseconds and bytes: what a client may take for its head, for all of it, and how large heads get. */
-const httpLimits = {
-  headersTimeout: 10_000,
-  requestTimeout: 30_000,
-  keepAliveTimeout: 15_000,
-  connectionsCheckingInterval: 5_000,
-  maxHeaderSize: 16 * 1024,
-};
+/** Of a head in bytes: a GET's query string is in it. */
+const headBytesMax = 16 * 1024;
 
 /** Starts the edge. Rejects with one sentence that names host and port when it cannot listen there. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { logger } = options;
-  const limits = { ...gatewayLimits, ...options.limits };
+  const limits = limitsOf(options);
   const maskError = createMaskError(logger);
   const authentication = createAuthentication({ ...options, limits });
-  const pipeline = createGraphqlPipeline({ ...options, authentication, maskError, limits });
+  const charge = options.rate && createOperationRate(options.rate.limit, options.rate.pointsPerMinute);
+  const crossOrigin = createCrossOrigin(options.allowedOrigins);
+  const pipeline = createGraphqlPipeline({ ...options, authentication, charge, maskError, limits });
   const watch = startConnectionWatch({ ...options, limits });
-  const shared = { pipeline, watch, limits, logger };
+  const { persistedOperations } = options;
+  const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations };
   const http = createHttpEdge({ ...shared, graphiql: createGraphiql(), checks: options.checks });
   const websocket = createWebsocketEdge({ ...shared, maskError, authentication });
 
-  const server = createServer(httpLimits, (request, response) => http.handle(request, response));
+  const server = createServer(httpLimits(limits), (request, response) => http.handle(request, response));
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', (error) => logger.debug({ err: error }, 'a connection broke'));
-    if (request.url?.split('?', 1)[0] === graphqlPath) websocket.upgrade(request, socket, head);
-    else socket.end('HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+    if (request.url?.split('?', 1)[0] !== graphqlPath) refuseUpgrade(socket, '404 Not Found');
+    else if (!crossOrigin.mayUpgrade(request)) refuseUpgrade(socket, '403 Forbidden');
+    else websocket.upgrade(request, socket, head);
   });
   try {
     const port = await listen(server, options);
@@ -85,6 +97,26 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     watch[Symbol.dispose]();
     throw error;
   }
+}
+
+/** An operation that costs more than a minute's points could never be paid for: it is too complex then. */
+function limitsOf({ limits, rate }: GatewayOptions): GatewayLimits {
+  const given = { ...gatewayLimits, ...limits };
+  return { ...given, costMax: Math.min(given.costMax, rate?.pointsPerMinute ?? Infinity) };
+}
+
+function httpLimits({ requestHeadMs, requestMs }: GatewayLimits): ServerOptions {
+  return {
+    headersTimeout: requestHeadMs,
+    requestTimeout: requestMs,
+    connectionsCheckingInterval: Math.ceil(requestHeadMs / 2),
+    keepAliveTimeout: 15_000,
+    maxHeaderSize: headBytesMax,
+  };
+}
+
+function refuseUpgrade(socket: Duplex, status: string): void {
+  socket.end(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
 }
 
 /** Not ready → nothing new → answers under way → sockets 1001 → closed. */

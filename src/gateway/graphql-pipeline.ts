@@ -1,15 +1,22 @@
 import { IncomingMessage } from 'node:http';
-import { getOperationAST, getVariableValues, GraphQLError } from 'graphql';
+import { GraphQLError, validate } from 'graphql';
 import { createYoga } from 'graphql-yoga';
 import { parseAuthorization } from './credentials.ts';
+import { createDocumentCache } from './document-cache.ts';
 import { documentLimits } from './document-limits.ts';
+import { introspectionIsOff, withoutSuggestion } from './introspection.ts';
 import { withExtensions } from './mask-error.ts';
+import { createOperationAdmission } from './operation-admission.ts';
 import { currentOperation } from './operation-scope.ts';
-import type { ExecutionArgs, GraphQLSchema } from 'graphql';
+import { findPersistedOperation } from './persisted-operations.ts';
+import { parseJsonBody, parseQueryString } from './request-params.ts';
+import type { DocumentNode, GraphQLSchema } from 'graphql';
 import type { Plugin, YogaServerInstance } from 'graphql-yoga';
 import type { SchemaContext } from '../../schema/context.ts';
 import type { Authenticated, Authentication } from './authentication.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { ChargeOperation } from './operation-rate.ts';
+import type { PersistedOperations } from './persisted-operations.ts';
 
 /** The one path of every operation: HTTP and event streams call it as a handler, the WebSocket side by `getEnveloped`. */
 export type GraphqlPipeline = YogaServerInstance<object, SchemaContext>;
@@ -19,22 +26,46 @@ export interface GraphqlPipelineOptions {
   authentication: Authentication;
   createContext: (caller: SchemaContext['caller'], requestId: string) => SchemaContext;
   maskError: (error: unknown) => GraphQLError;
+  /** Null: operations are not charged for. */
+  charge: ChargeOperation | null;
+  introspection: boolean;
+  /** The only ones that are executed; null: any. */
+  persistedOperations: PersistedOperations | null;
   limits: GatewayLimits;
 }
 
+/** Text of documents that are kept parsed. */
+const documentCharactersMax = 512 * 1024;
+
 /** Creates the pipeline: limits, context, masking and bookkeeping are in it, so they hold on every transport alike. */
 export function createGraphqlPipeline(options: GraphqlPipelineOptions): GraphqlPipeline {
+  const admit = createOperationAdmission(options);
   return createYoga<object, SchemaContext>({
     schema: options.schema,
-    context: () => {
-      const { caller, requestId } = currentOperation();
-      return options.createContext(caller, requestId);
+    // Between validation and execution, on either transport.
+    context: async ({ params }) => {
+      const scope = currentOperation();
+      await admit(scope, params);
+      return options.createContext(scope.caller, scope.requestId);
     },
-    plugins: [useAuthentication(options.authentication), useDocumentLimits(options.limits), useOperationScope()],
-    maskedErrors: { maskError: options.maskError, errorMessage: 'Unexpected error' },
+    plugins: [
+      useAuthentication(options.authentication),
+      useRequestParams(),
+      options.persistedOperations !== null && usePersistedOperations(options.persistedOperations),
+      useDocumentLimits(options),
+      useRateLimitStatus(),
+    ],
+    maskedErrors: {
+      // Several errors at once come here again, one by one.
+      maskError: (error) => (error instanceof AggregateError ? error : options.maskError(error)),
+      errorMessage: 'Unexpected error',
+    },
     maxRequestBodySize: options.limits.messageBytesMax,
     // An error belongs to one request and is counted there, so none is kept.
-    parserAndValidationCache: { errorCache: { get: () => undefined, set: () => undefined } },
+    parserAndValidationCache: {
+      documentCache: createDocumentCache(documentCharactersMax),
+      errorCache: { get: () => undefined, set: () => undefined },
+    },
     batching: false,
     multipart: false,
     graphiql: false,
@@ -70,8 +101,29 @@ function authenticationError(failure: Exclude<Authenticated, { kind: 'accepted' 
   return new GraphQLError(failure.message, { extensions });
 }
 
-function useDocumentLimits(limits: GatewayLimits): Plugin {
-  const rule = documentLimits(limits);
+/** HTTP only: over WebSocket the library reads its messages itself. */
+function useRequestParams(): Plugin {
+  return {
+    onRequestParse({ request, setRequestParser }) {
+      if (request.method === 'POST') setRequestParser(parseJsonBody);
+      if (request.method === 'GET') setRequestParser(parseQueryString);
+    },
+  };
+}
+
+/** HTTP only: the WebSocket side asks for its documents itself. */
+function usePersistedOperations(operations: PersistedOperations): Plugin {
+  return {
+    onParams({ params, setParams }) {
+      const resolved = { ...params, query: findPersistedOperation(operations, params), documentId: undefined };
+      setParams(resolved);
+    },
+  };
+}
+
+function useDocumentLimits({ limits, introspection }: GraphqlPipelineOptions): Plugin {
+  const rules = [documentLimits(limits), ...(introspection ? [] : [introspectionIsOff])];
+  const fitting = new WeakSet<DocumentNode>();
   return {
     onParse({ parseFn, setParseFn }) {
       const { tokensMax } = limits;
@@ -84,50 +136,53 @@ function useDocumentLimits(limits: GatewayLimits): Plugin {
         }
       });
       return ({ result, replaceParseResult }) => {
-        if (!(result instanceof GraphQLError)) return;
+        if (!(result instanceof GraphQLError)) {
+          currentOperation().document = result instanceof Error ? null : result;
+          return;
+        }
         const tooLong = result.message.includes('Parsing aborted');
         const code = tooLong ? 'QUERY_TOO_COMPLEX' : 'BAD_USER_INPUT';
         replaceParseResult(withExtensions(result, { code, http: { status: 400, spec: true } }));
       };
     },
-    onValidate({ addValidationRule }) {
-      addValidationRule(rule);
+    onValidate({ params: { schema, documentAST }, setResult }) {
+      const excess = fitting.has(documentAST) ? [] : validate(schema, documentAST, rules);
+      if (excess.length > 0) setResult([...excess]);
+      else fitting.add(documentAST);
       return ({ result }) => {
         const { errorCodes } = currentOperation();
         for (const error of result) {
           error.extensions['code'] ??= 'BAD_USER_INPUT';
           errorCodes.add(String(error.extensions['code']));
+          if (!introspection) error.message = withoutSuggestion(error.message);
         }
       };
     },
   };
 }
 
-/**
- * Tells the operation's scope what it turned out to be, and refuses variables that do not fit their types: the
- * executor does so too, but without a code that would tell the caller's mistake from ours.
- */
-function useOperationScope(): Plugin {
+/** Says in `extensions` what the caller's key has left, in results and, over HTTP, in refusals before there is one. */
+function useRateLimitStatus(): Plugin {
   return {
-    onExecute: ({ args, setResultAndStopExecution }) => {
-      const errors = begin(args);
-      if (errors.length > 0) setResultAndStopExecution({ errors });
-    },
-    onSubscribe: ({ args, setResultAndStopExecution }) => {
-      const errors = begin(args);
-      if (errors.length > 0) setResultAndStopExecution({ errors });
+    onExecute: () => ({
+      onExecuteDone({ result, setResult }) {
+        if (!isStream(result)) setResult(withRateLimit(result));
+      },
+    }),
+    onExecutionResult(payload) {
+      const { result } = payload;
+      if (result !== undefined && !isStream(result)) payload.setResult(withRateLimit(result));
     },
   };
 }
 
-function begin({ schema, document, operationName, variableValues }: ExecutionArgs): GraphQLError[] {
-  const scope = currentOperation();
-  const operation = getOperationAST(document, operationName);
-  scope.operationName = operation?.name?.value ?? null;
-  scope.operationType = operation?.operation ?? null;
-  const { errors = [] } = getVariableValues(schema, operation?.variableDefinitions ?? [], variableValues ?? {}, {
-    maxErrors: 10,
-  });
-  const extensions = { code: 'BAD_USER_INPUT', http: { status: 400, spec: true } };
-  return errors.map((error) => withExtensions(error, extensions));
+function withRateLimit<Result extends object>(result: Result): Result {
+  const { rateLimit } = currentOperation();
+  if (rateLimit === null) return result;
+  const extensions = 'extensions' in result ? result.extensions : {};
+  return { ...result, extensions: { ...(typeof extensions === 'object' ? extensions : {}), rateLimit } };
+}
+
+function isStream(result: object): boolean {
+  return Symbol.asyncIterator in result;
 }

@@ -6,6 +6,7 @@ import { checkReadiness } from './readiness.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { ConnectionWatch } from './connection-watch.ts';
+import type { CrossOrigin } from './cross-origin.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { OperationScope } from './operation-scope.ts';
 import type { GatewayLimits } from './limits.ts';
@@ -23,6 +24,7 @@ export interface HttpEdgeOptions {
   graphiql: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
   checks: ReadinessChecks;
   watch: ConnectionWatch;
+  crossOrigin: CrossOrigin;
   limits: GatewayLimits;
   logger: Logger;
 }
@@ -87,6 +89,7 @@ async function graphql(
   requestId: string,
   { state, options }: { state: State; options: HttpEdgeOptions },
 ): Promise<void> {
+  if (options.crossOrigin.answer(request, response)) return;
   const accept = request.headers.accept ?? '';
   const reads = request.method === 'GET' || request.method === 'HEAD';
   if (reads && accept.includes('text/html')) return await options.graphiql(request, response);

@@ -7,6 +7,18 @@ export interface GatewayLimits {
   depthMax: number;
   /** Aliases in one operation, counted as often as a fragment is spread. */
   aliasesMax: number;
+  /** Fields of Query, Mutation or Subscription in one operation, aliases of the same one counted each. */
+  rootFieldsMax: number;
+  /** Fields in one operation or fragment; the specification's rules compare each with each. */
+  fieldsMax: number;
+  directivesMax: number;
+  /** Points that one operation may cost (operation-cost.ts). */
+  costMax: number;
+  /** Subscriptions of one project at once, WebSockets and event streams together, in this process. */
+  subscriptionsPerProjectMax: number;
+  /** How long a client may take for the head of a request, and for all of it. */
+  requestHeadMs: number;
+  requestMs: number;
   operationsPerSocketMax: number;
   /** What may wait for a WebSocket's reader when it asks for more. */
   bufferedBytesMax: number;
@@ -32,6 +44,13 @@ export const gatewayLimits: GatewayLimits = {
   tokensMax: 5_000,
   depthMax: 12,
   aliasesMax: 50,
+  rootFieldsMax: 20,
+  fieldsMax: 1_000,
+  directivesMax: 50,
+  costMax: 5_000,
+  subscriptionsPerProjectMax: 10_000,
+  requestHeadMs: 10_000,
+  requestMs: 30_000,
   operationsPerSocketMax: 100,
   bufferedBytesMax: 1024 * 1024,
   stalledMs: 10_000,

@@ -1,7 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { OperationTypeNode } from 'graphql';
+import type { DocumentNode, OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
+import type { RateStatus } from './operation-rate.ts';
 
 /** One GraphQL operation, from its request to its last answer, on either transport. */
 export interface OperationScope {
@@ -10,8 +11,13 @@ export interface OperationScope {
   caller: Caller | Administrator | null;
   operationName: string | null;
   operationType: OperationTypeNode | null;
+  document: DocumentNode | null;
   /** The `extensions.code` of every error answered so far. */
   readonly errorCodes: Set<string>;
+  /** What the caller's key has left after this operation; null when it is not charged for. */
+  rateLimit: RateStatus | null;
+  /** Given back when the operation ends. */
+  readonly held: DisposableStack;
 }
 
 const storage = new AsyncLocalStorage<OperationScope>();
@@ -25,10 +31,13 @@ export async function runOperation(scope: OperationScope, logger: Logger, run: (
   try {
     await storage.run(scope, run);
   } finally {
-    const { caller, errorCodes, ...known } = scope;
+    const { caller, errorCodes, rateLimit, document: _document, held, ...known } = scope;
+    held.dispose();
     if (known.operationType !== null || errorCodes.size > 0) {
       const durationMs = Math.round((performance.now() - startedAt) * 10) / 10;
-      logger.info({ ...known, ...whoIs(caller), durationMs, errorCodes: [...errorCodes] }, 'graphql operation');
+      const cost = rateLimit?.cost ?? null;
+      const told = { ...known, ...whoIs(caller), durationMs, cost, errorCodes: [...errorCodes] };
+      logger.info(told, 'graphql operation');
     }
   }
 }
@@ -46,7 +55,17 @@ export function createOperationScope(
   transport: OperationScope['transport'],
   caller: OperationScope['caller'],
 ): OperationScope {
-  return { requestId, transport, caller, operationName: null, operationType: null, errorCodes: new Set() };
+  return {
+    requestId,
+    transport,
+    caller,
+    operationName: null,
+    operationType: null,
+    document: null,
+    errorCodes: new Set(),
+    rateLimit: null,
+    held: new DisposableStack(),
+  };
 }
 
 /** Gives the scope that the calling code runs in. Throws outside of `runOperation`: that is a bug of the gateway. */

@@ -7,6 +7,7 @@ import { WebSocketServer } from 'ws';
 import { parseConnectionParams } from './credentials.ts';
 import { formatError } from './mask-error.ts';
 import { createOperationScope, currentOperation, runOperation } from './operation-scope.ts';
+import { findPersistedOperation } from './persisted-operations.ts';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ExecutionArgs, FormattedExecutionResult } from 'graphql';
@@ -18,6 +19,7 @@ import type { Authentication } from './authentication.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { PersistedOperations } from './persisted-operations.ts';
 
 /** The WebSocket side of `/graphql`: subprotocol graphql-transport-ws. */
 export interface WebsocketEdge {
@@ -33,6 +35,8 @@ export interface WebsocketEdge {
 export interface WebsocketEdgeOptions {
   pipeline: GraphqlPipeline;
   authentication: Authentication;
+  /** The only ones that are executed; null: any. */
+  persistedOperations: PersistedOperations | null;
   maskError: (error: unknown) => GraphQLError;
   watch: ConnectionWatch;
   limits: GatewayLimits;
@@ -212,7 +216,7 @@ type Prepared = { args: ExecutionArgs; execute: Executor } | { errors: GraphQLEr
 async function prepare(
   context: ProtocolContext,
   payload: SubscribePayload,
-  { pipeline, maskError, limits }: WebsocketEdgeOptions,
+  { pipeline, persistedOperations, maskError, limits }: WebsocketEdgeOptions,
 ): Promise<Prepared> {
   if (Object.keys(context.subscriptions).length > limits.operationsPerSocketMax) {
     return refuse(
@@ -220,9 +224,9 @@ async function prepare(
       `At most ${limits.operationsPerSocketMax} operations may be under way on one socket.`,
     );
   }
-  const { schema, parse, validate, contextFactory, execute, subscribe } = pipeline.getEnveloped();
+  const { schema, parse, validate, contextFactory, execute, subscribe } = pipeline.getEnveloped({ params: payload });
   try {
-    const document = parse(payload.query);
+    const document = parse(persistedOperations ? findPersistedOperation(persistedOperations, payload) : payload.query);
     const operation = getOperationAST(document, payload.operationName);
     if (!operation) return refuse('BAD_USER_INPUT', 'Could not determine what operation to execute.');
     const errors = validate(schema, document);
@@ -234,7 +238,8 @@ async function prepare(
     const { answers } = context.extra.session;
     return { args, execute: (given) => counted(answers, execute(given)) };
   } catch (error) {
-    return { errors: [maskError(error)] };
+    const errors = error instanceof AggregateError ? error.errors : [error];
+    return { errors: errors.map(maskError) };
   }
 }
 

@@ -1,6 +1,6 @@
-import { rateRequest, takeAtRate } from '../domain/rate.ts';
-import type { RateState } from '../domain/rate.ts';
-import type { RateGrant, RateLimit } from './rate-limit.ts';
+import { budgetLeft, budgetRequest, rateRequest, takeAtRate } from '../domain/rate.ts';
+import type { Budget, RateRequest, RateState, RateTake } from '../domain/rate.ts';
+import type { RateGrant, RateLimit, Spending, SpendingLimit } from './rate-limit.ts';
 
 export interface InProcessRateLimitOptions {
   /** A clock in milliseconds, fractions included; default `performance.now`. */
@@ -10,11 +10,11 @@ export interface InProcessRateLimitOptions {
 }
 
 /** A rate limit within this process. */
-export function createInProcessRateLimit(options: InProcessRateLimitOptions = {}): RateLimit {
+export function createInProcessRateLimit(options: InProcessRateLimitOptions = {}): RateLimit & SpendingLimit {
   return new InProcessRateLimit(options);
 }
 
-class InProcessRateLimit implements RateLimit {
+class InProcessRateLimit implements RateLimit, SpendingLimit {
   readonly #now: () => number;
   readonly #keysMax: number;
   /** The one taken for longest ago first. */
@@ -27,19 +27,28 @@ class InProcessRateLimit implements RateLimit {
   }
 
   async take(key: string, perSecond: number, wanted: number): Promise<RateGrant> {
-    if (this.#closed) throw new Error('the rate limit is closed');
-    const request = rateRequest(perSecond, wanted);
-    const nowUs = Math.round(this.#now() * 1000);
-    const { granted, waitMs, state } = takeAtRate(this.#states.get(key) ?? null, nowUs, request);
-    this.#states.delete(key);
-    if (this.#states.size >= this.#keysMax) this.#makeRoom(nowUs);
-    this.#states.set(key, state);
+    const { granted, waitMs } = this.#take(key, rateRequest(perSecond, wanted));
     return { granted, waitMs };
+  }
+
+  async spend(key: string, budget: Budget, cost: number): Promise<Spending> {
+    const { granted, waitMs, state } = this.#take(key, budgetRequest(budget, cost));
+    return { granted: granted === cost, waitMs, ...budgetLeft(budget, state.leadUs) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     this.#states.clear();
+  }
+
+  #take(key: string, request: RateRequest): RateTake {
+    if (this.#closed) throw new Error('the rate limit is closed');
+    const nowUs = Math.round(this.#now() * 1000);
+    const taken = takeAtRate(this.#states.get(key) ?? null, nowUs, request);
+    this.#states.delete(key);
+    if (this.#states.size >= this.#keysMax) this.#makeRoom(nowUs);
+    this.#states.set(key, taken.state);
+    return taken;
   }
 
   /** Drops what has expired, and more until a tenth is free: looking through all keys must not become every call's work. */

@@ -1,9 +1,9 @@
 import { Redis } from 'ioredis';
-import { rateRequest } from '../domain/rate.ts';
-import type { RateRequest } from '../domain/rate.ts';
+import { budgetLeft, budgetRequest, rateRequest } from '../domain/rate.ts';
+import type { Budget, RateRequest } from '../domain/rate.ts';
 import { within } from '../time-limit.ts';
 import { createInProcessRateLimit } from './in-process-rate-limit.ts';
-import type { RateGrant, RateLimit } from './rate-limit.ts';
+import type { RateGrant, RateLimit, Spending, SpendingLimit } from './rate-limit.ts';
 
 export interface RedisRateLimitOptions {
   url: string;
@@ -23,7 +23,7 @@ const reportPauseMs = 1_000;
 const probeRequest = rateRequest(1, 0);
 
 /**
- * The steps of `takeAtRate` on the server's clock, for the request ARGV[1...3]: interval, greatest lead, wanted. The state
+ * The steps of `takeAtRate` on the server's clock, for the request ARGV[1...4]: interval, greatest lead, wanted, least. The state
  * of a key is the text `<atUs> <leadUs>`, the lead with all the digits of its number. It lives for a millisecond longer
  * than it matters, since the server counts its life from the millisecond that has begun. The answer is text because the
  * client's parser rounds large integers (9007199254740991 came out one higher).
@@ -31,7 +31,7 @@ const probeRequest = rateRequest(1, 0);
 const takeScript = `
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local interval, leadMax, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local interval, leadMax, wanted, least = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local lead = 0
 local state = redis.call('GET', KEYS[1])
 if state then
@@ -39,12 +39,12 @@ if state then
   lead = math.min(math.max(0, was - math.max(0, now - at)), leadMax)
 end
 local grantable = math.max(0, math.floor((leadMax - lead) / interval + 1e-9))
-local granted = math.min(wanted, grantable)
+local granted = grantable < least and 0 or math.min(wanted, grantable)
 lead = lead + granted * interval
 local lifeMs = math.ceil(lead / 1000) + 1
 redis.call('SET', KEYS[1], string.format('%.0f %.17g', now, lead), 'PX', string.format('%.0f', lifeMs))
-local wait = granted < wanted and math.ceil(lead + interval - leadMax) or 0
-return { string.format('%.0f', granted), string.format('%.0f', wait) }
+local wait = granted < wanted and math.ceil(lead + least * interval - leadMax) or 0
+return { string.format('%.0f', granted), string.format('%.0f', wait), string.format('%.17g', lead) }
 `;
 
 /**
@@ -52,7 +52,7 @@ return { string.format('%.0f', granted), string.format('%.0f', wait) }
  * process limits by itself, at the same rates, and goes back when the server answers. Rejects when it cannot be reached at
  * the start.
  */
-export async function startRedisRateLimit(options: RedisRateLimitOptions): Promise<RateLimit> {
+export async function startRedisRateLimit(options: RedisRateLimitOptions): Promise<RateLimit & SpendingLimit> {
   const limit = new RedisRateLimit(options);
   try {
     await limit.connect();
@@ -64,7 +64,12 @@ export async function startRedisRateLimit(options: RedisRateLimitOptions): Promi
   }
 }
 
-class RedisRateLimit implements RateLimit {
+/** What the server grants, and the lead that it leaves. */
+interface SharedTake extends RateGrant {
+  leadUs: number;
+}
+
+class RedisRateLimit implements RateLimit, SpendingLimit {
   readonly #redis: Redis;
   readonly #keyPrefix: string;
   readonly #onError: (error: unknown) => void;
@@ -115,8 +120,18 @@ class RedisRateLimit implements RateLimit {
     const request = rateRequest(perSecond, wanted);
     const shared = await this.#takeSharedOrNull(`${this.#keyPrefix}:${key}`, request);
     if (shared === null) return await this.#local.take(key, perSecond, wanted);
-    if (shared.granted > 0) await this.#local.take(key, perSecond, shared.granted);
-    return shared;
+    const { granted, waitMs } = shared;
+    if (granted > 0) await this.#local.take(key, perSecond, granted);
+    return { granted, waitMs };
+  }
+
+  async spend(key: string, budget: Budget, cost: number): Promise<Spending> {
+    if (this.#closed) throw new Error('the rate limit is closed');
+    const shared = await this.#takeSharedOrNull(`${this.#keyPrefix}:${key}`, budgetRequest(budget, cost));
+    if (shared === null) return await this.#local.spend(key, budget, cost);
+    const granted = shared.granted === cost;
+    if (granted) await this.#local.spend(key, budget, cost);
+    return { granted, waitMs: shared.waitMs, ...budgetLeft(budget, shared.leadUs) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -129,7 +144,7 @@ class RedisRateLimit implements RateLimit {
   }
 
   /** What the server grants; null while it is away, which one call after the pause finds out for all. */
-  async #takeSharedOrNull(key: string, request: RateRequest): Promise<RateGrant | null> {
+  async #takeSharedOrNull(key: string, request: RateRequest): Promise<SharedTake | null> {
     if (this.#away) {
       void this.#probe();
       return null;
@@ -142,14 +157,14 @@ class RedisRateLimit implements RateLimit {
     }
   }
 
-  async #takeShared(key: string, request: RateRequest): Promise<RateGrant> {
-    const { intervalUs, leadUsMax, wanted } = request;
-    const reply: unknown = await this.#redis.eval(takeScript, 1, key, intervalUs, leadUsMax, wanted);
-    const [granted = NaN, waitUs = NaN] = Array.isArray(reply) ? reply.map(Number) : [];
-    if (!Number.isSafeInteger(granted) || !Number.isSafeInteger(waitUs)) {
+  async #takeShared(key: string, request: RateRequest): Promise<SharedTake> {
+    const { intervalUs, leadUsMax, wanted, least } = request;
+    const reply: unknown = await this.#redis.eval(takeScript, 1, key, intervalUs, leadUsMax, wanted, least);
+    const [granted = NaN, waitUs = NaN, leadUs = NaN] = Array.isArray(reply) ? reply.map(Number) : [];
+    if (!Number.isSafeInteger(granted) || !Number.isSafeInteger(waitUs) || !Number.isFinite(leadUs)) {
       throw new Error(`its script gave ${JSON.stringify(reply)}`);
     }
-    return { granted, waitMs: waitUs / 1000 };
+    return { granted, waitMs: waitUs / 1000, leadUs };
   }
 
   #leaveServer(error: unknown): void {

@@ -8,7 +8,7 @@ import { loadEmbeddedEncryptionKeys } from './encryption-keys.ts';
 import type { Config, EncryptionKey } from '../config.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { QueueConnection } from '../queue.ts';
-import type { RateLimit } from '../rate-limit/rate-limit.ts';
+import type { RateLimit, SpendingLimit } from '../rate-limit/rate-limit.ts';
 import type { Secret } from '../secret.ts';
 
 // src/stack: what a process stands on: the database, its migrations, where the queue is, the feed, and the rate limit.
@@ -21,7 +21,7 @@ export interface Stack extends AsyncDisposable {
   databaseUrl: string;
   queueConnection: QueueConnection;
   feed: Feed;
-  rateLimit: RateLimit;
+  rateLimit: RateLimit & SpendingLimit;
   /** Whether the database is the embedded one, so that this process is all there is. */
   embedded: boolean;
   /** The first encrypts. */
@@ -75,7 +75,7 @@ async function startFeed(config: Config, options: StackOptions): Promise<Feed> {
   return await startRedisFeed({ url: config.redis.volatileUrl.reveal(), onError });
 }
 
-async function startRateLimit(config: Config, options: StackOptions): Promise<RateLimit> {
+async function startRateLimit(config: Config, options: StackOptions): Promise<RateLimit & SpendingLimit> {
   if (config.redis === null) return createInProcessRateLimit();
   const onError = options.onError ?? ((): void => undefined);
   return await startRedisRateLimit({ url: config.redis.volatileUrl.reveal(), onError });

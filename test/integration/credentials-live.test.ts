@@ -37,6 +37,10 @@ beforeAll(async () => {
     host: '127.0.0.1',
     port: 0,
     adminKey: new Secret(adminKey),
+    rate: null,
+    introspection: true,
+    persistedOperations: null,
+    allowedOrigins: [],
     authenticate: createAuthenticate(keys, tokens),
     createContext: (caller, requestId) => ({
       ...shared,

@@ -89,6 +89,16 @@ test('a key lives in Redis for as long as it matters, and is gone by itself', as
   await vi.waitFor(async () => expect(await admin.keys('*')).toEqual(['posthorn:rate:slow']), limit);
 });
 
+test('while Redis is dead budgets are spent in each instance, what was spent before included', async () => {
+  await using limited = await startRedisRateLimit({ url: redis.url, onError });
+  const key = newKey();
+  const budget = { points: 100, periodMs: 86_400_000 };
+  expect(await limited.spend(key, budget, 60)).toMatchObject({ granted: true, remaining: 40 });
+  await redis.kill();
+  expect(await limited.spend(key, budget, 50)).toMatchObject({ granted: false, remaining: 40 });
+  expect(await limited.spend(key, budget, 40)).toMatchObject({ granted: true, remaining: 0 });
+});
+
 test('while Redis is dead each instance limits by itself and at once, and shares again when it is back', async () => {
   await using one = await start(5_000);
   await using two = await start(5_000);

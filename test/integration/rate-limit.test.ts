@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createInProcessRateLimit } from '../../src/rate-limit/in-process-rate-limit.ts';
-import type { RateLimit } from '../../src/rate-limit/rate-limit.ts';
+import type { RateLimit, SpendingLimit } from '../../src/rate-limit/rate-limit.ts';
 import { startRedisRateLimit } from '../../src/rate-limit/redis-rate-limit.ts';
 import { excess, newKey, takeUntil, verySlow } from '../support/rate-limit.ts';
 import { startTestRedis } from '../support/redis.ts';
@@ -19,8 +19,8 @@ beforeEach(() => {
 
 /** What two workers hold: in one process the same object, on Redis an instance each. */
 interface Workers extends AsyncDisposable {
-  one: RateLimit;
-  two: RateLimit;
+  one: RateLimit & SpendingLimit;
+  two: RateLimit & SpendingLimit;
 }
 
 const implementations = [
@@ -156,9 +156,34 @@ describe.each(implementations)('the rate limit $name', ({ start }) => {
     );
   });
 
+  test('spends a budget as a whole or not at all, over all processes, and says what is left', async () => {
+    await using workers = await start();
+    const { one, two } = workers;
+    const key = newKey();
+    const budget = { points: 1_000, periodMs: 86_400_000 }; // nothing comes back while the test runs
+    const first = await one.spend(key, budget, 600);
+    expect(first).toMatchObject({ granted: true, remaining: 400, waitMs: 0, fullMs: 51_840_000 });
+    const refused = await two.spend(key, budget, 401);
+    expect(refused).toMatchObject({ granted: false, remaining: 400 });
+    expect(refused.waitMs).toBeGreaterThan(0);
+    expect(refused.waitMs).toBeLessThanOrEqual(86_400);
+    expect(await two.spend(key, budget, 400)).toMatchObject({ granted: true, remaining: 0 });
+    expect(await one.spend(key, budget, 0)).toMatchObject({ granted: true, remaining: 0 });
+    expect(await one.spend(newKey(), budget, 1_000)).toMatchObject({ granted: true, remaining: 0 });
+  });
+
+  test('refuses to spend more than a budget has, by name', async () => {
+    await using workers = await start();
+    await expect(workers.one.spend(newKey(), { points: 5, periodMs: 1_000 }, 6)).rejects.toThrow(
+      new RangeError('cost is 6, but must be a whole number from 0 to 5'),
+    );
+  });
+
   test('rejects when it is closed, which may be done twice', async () => {
     await using workers = await start();
     await workers.one[Symbol.asyncDispose]();
     await expect(workers.one.take(newKey(), 1, 1)).rejects.toThrow('the rate limit is closed');
+    const budget = { points: 1, periodMs: 1 };
+    await expect(workers.one.spend(newKey(), budget, 1)).rejects.toThrow('the rate limit is closed');
   });
 });

@@ -181,12 +181,17 @@ export async function startTestGateway(
     authenticate: async (key) => {
       lookups += 1;
       if (key === 'down') throw new Error('the database is down');
-      return keys.has(key) ? ({ ...keyHolder, projectId: `project of ${key}` } as unknown as Caller) : null;
+      const holder = { ...keyHolder, apiKeyId: `key ${key}`, projectId: `project of ${key}` };
+      return keys.has(key) ? (holder as unknown as Caller) : null;
     },
     createContext: (caller, requestId) => ({ caller, requestId }) as SchemaContext,
     checks,
     logger: pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) }),
     limits: { tickMs: 20, ...limits },
+    rate: null,
+    introspection: true,
+    persistedOperations: null,
+    allowedOrigins: [],
     ...options,
   });
   const websocketUrl = `${gateway.url.replace('http', 'ws')}/graphql`;

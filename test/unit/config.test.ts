@@ -41,7 +41,32 @@ describe('without any setting', () => {
       sweepIntervalMs: 5_000,
       sweepGraceMs: 10_000,
       logLevel: 'warn',
+      ratePointsPerMinute: 600_000,
+      introspection: true,
+      persistedOperations: null,
+      allowedOrigins: [],
     });
+  });
+
+  test('no points per minute are no limit, and origins are a list or all', () => {
+    expect(loadConfig({ POSTHORN_RATE_POINTS_PER_MINUTE: '0' }).ratePointsPerMinute).toBeNull();
+    expect(loadConfig({ POSTHORN_INTROSPECTION: 'false' }).introspection).toBe(false);
+    expect(loadConfig({ POSTHORN_ALLOWED_ORIGINS: '*' }).allowedOrigins).toBe('*');
+    const listed = 'https://app.example.com, http://localhost:3000';
+    expect(loadConfig({ POSTHORN_ALLOWED_ORIGINS: listed }).allowedOrigins).toEqual(listed.split(', '));
+  });
+
+  test.each([
+    'app.example.com',
+    'https://app.example.com/',
+    'https://App.example.com',
+    'https://a.com:443',
+    'null',
+    '*,*',
+  ])('what no browser would send as an origin is refused: %s', (origin) => {
+    expect(problemsOf({ POSTHORN_ALLOWED_ORIGINS: origin })).toEqual([
+      `POSTHORN_ALLOWED_ORIGINS "${origin}" must be origins joined by commas, such as https://app.example.com, or *.`,
+    ]);
   });
 
   test('an empty variable counts as absent', () => {

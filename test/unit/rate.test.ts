@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { rateRequest, takeAtRate } from '../../src/domain/rate.ts';
+import { budgetLeft, budgetRequest, rateRequest, takeAtRate } from '../../src/domain/rate.ts';
 import type { RateState, RateTake } from '../../src/domain/rate.ts';
 
 /** A take that happened. */
@@ -173,4 +173,54 @@ test.each([-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53])('%d starts a
   expect(() => rateRequest(1, wanted)).toThrow(
     new RangeError(`wanted is ${wanted}, but must be a whole number from 0`),
   );
+});
+
+describe('a budget', () => {
+  const minute = { points: 600, periodMs: 60_000 };
+
+  test('can be spent at once, comes back evenly, and is spent as a whole or not at all', () => {
+    const first = takeAtRate(null, 0, budgetRequest(minute, 590));
+    expect(first).toMatchObject({ granted: 590, waitMs: 0 });
+    expect(budgetLeft(minute, first.state.leadUs)).toEqual({ remaining: 10, fullMs: 59_000 });
+    const refused = takeAtRate(first.state, 0, budgetRequest(minute, 15));
+    expect(refused).toMatchObject({ granted: 0, waitMs: 500 });
+    expect(refused.state).toEqual(first.state);
+    expect(takeAtRate(refused.state, 499_999, budgetRequest(minute, 15))).toMatchObject({ granted: 0 });
+    expect(takeAtRate(refused.state, 500_000, budgetRequest(minute, 15))).toMatchObject({ granted: 15 });
+  });
+
+  test('is kept over every window, and after exactly the wait that was given as much can be spent', () => {
+    const step = fc.record({ afterUs: fc.nat(30_000_000), cost: fc.integer({ min: 0, max: 600 }) });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 50 }), (steps) => {
+        let state: RateState | null = null;
+        let atUs = 0;
+        let spent = 0;
+        for (const { afterUs, cost } of steps) {
+          atUs += afterUs;
+          const taken: RateTake = takeAtRate(state, atUs, budgetRequest(minute, cost));
+          state = taken.state;
+          spent += taken.granted;
+          expect([0, cost]).toContain(taken.granted);
+          expect(spent).toBeLessThanOrEqual(600 + atUs / 100_000 + rounding);
+          const later = takeAtRate(state, atUs + Math.round(taken.waitMs * 1000), budgetRequest(minute, cost));
+          expect(taken.granted === cost || later.granted === cost).toBe(true);
+          expect(budgetLeft(minute, state.leadUs).remaining).toBeGreaterThanOrEqual(0);
+        }
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test.each([-1, 0.5, 601, Number.NaN])('cannot be spent %d of, which is refused by name', (cost) => {
+    expect(() => budgetRequest(minute, cost)).toThrow(
+      new RangeError(`cost is ${cost}, but must be a whole number from 0 to 600`),
+    );
+  });
+
+  test.each([0, -1, 1.5, Number.NaN])('of %d points is refused by name', (points) => {
+    expect(() => budgetRequest({ points, periodMs: 1 }, 0)).toThrow(
+      new RangeError(`points is ${points}, but must be a whole number from 1`),
+    );
+  });
 });
