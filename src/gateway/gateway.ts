@@ -6,6 +6,7 @@ import { createGraphqlPipeline } from './graphql-pipeline.ts';
 import { createHttpEdge, graphqlPath } from './http-edge.ts';
 import { gatewayLimits } from './limits.ts';
 import { createMaskError } from './mask-error.ts';
+import { SharedSubscriptions } from './shared-subscriptions.ts';
 import { createWebsocketEdge } from './websocket-edge.ts';
 import type { GraphQLSchema } from 'graphql';
 import type { Server } from 'node:http';
@@ -55,7 +56,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { logger } = options;
   const limits = { ...gatewayLimits, ...options.limits };
   const maskError = createMaskError(logger);
-  const pipeline = createGraphqlPipeline({ ...options, maskError, limits });
+  const subscriptions = new SharedSubscriptions({ ...options, maskError });
+  const pipeline = createGraphqlPipeline({ ...options, maskError, limits, subscriptions });
   const watch = startConnectionWatch({ ...options, limits });
   const shared = { pipeline, watch, limits, logger };
   const http = createHttpEdge({ ...shared, graphiql: createGraphiql(), checks: options.checks });

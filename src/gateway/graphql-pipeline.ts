@@ -4,10 +4,12 @@ import { parseAuthorization } from './credentials.ts';
 import { documentLimits } from './document-limits.ts';
 import { withExtensions } from './mask-error.ts';
 import { currentOperation } from './operation-scope.ts';
+import { useSharedSubscriptions } from './use-shared-subscriptions.ts';
 import type { ExecutionArgs, GraphQLSchema } from 'graphql';
 import type { Plugin, YogaServerInstance } from 'graphql-yoga';
 import type { Caller, SchemaContext } from '../../schema/context.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { SharedSubscriptions } from './shared-subscriptions.ts';
 
 /** Gives who holds an API key, or null when nobody does (any more). */
 export type Authenticate = (key: string) => Promise<Caller | null>;
@@ -21,6 +23,7 @@ export interface GraphqlPipelineOptions {
   createContext: (caller: Caller | null, requestId: string) => SchemaContext;
   maskError: (error: unknown) => GraphQLError;
   limits: GatewayLimits;
+  subscriptions: SharedSubscriptions;
 }
 
 /** Creates the pipeline: limits, context, masking and bookkeeping are in it, so they hold on every transport alike. */
@@ -28,10 +31,15 @@ export function createGraphqlPipeline(options: GraphqlPipelineOptions): GraphqlP
   return createYoga<object, SchemaContext>({
     schema: options.schema,
     context: () => {
-      const { caller, requestId } = currentOperation();
-      return options.createContext(caller, requestId);
+      const { caller, requestId, lastEventId } = currentOperation();
+      return { ...options.createContext(caller, requestId), lastEventId };
     },
-    plugins: [useAuthentication(options.authenticate), useDocumentLimits(options.limits), useOperationScope()],
+    plugins: [
+      useAuthentication(options.authenticate),
+      useDocumentLimits(options.limits),
+      useOperationScope(),
+      useSharedSubscriptions(options.subscriptions),
+    ],
     maskedErrors: { maskError: options.maskError, errorMessage: 'Unexpected error' },
     maxRequestBodySize: options.limits.messageBytesMax,
     // An error belongs to one request and is counted there, so none is kept.

@@ -1,7 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { haveSameRights } from './share-key.ts';
 import type { OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
 import type { Caller } from '../../schema/context.ts';
+import type { LiveSubscription } from './live-subscription.ts';
 
 /** One GraphQL operation, from its request to its last answer, on either transport. */
 export interface OperationScope {
@@ -12,6 +14,12 @@ export interface OperationScope {
   operationType: OperationTypeNode | null;
   /** The `extensions.code` of every error answered so far. */
   readonly errorCodes: Set<string>;
+  /** The cursor that the request names as the last that it has seen. */
+  lastEventId: string | null;
+  /** The operation when it turned out to be a subscription to the feed; it ends with the scope. */
+  live: LiveSubscription | null;
+  /** Answers with such a subscription as server-sent events; null where the client does not ask for them. */
+  serveEvents: ((live: LiveSubscription) => Promise<void>) | null;
 }
 
 const storage = new AsyncLocalStorage<OperationScope>();
@@ -25,7 +33,8 @@ export async function runOperation(scope: OperationScope, logger: Logger, run: (
   try {
     await storage.run(scope, run);
   } finally {
-    const { caller, errorCodes, ...known } = scope;
+    const { caller, errorCodes, live, lastEventId: _lastEventId, serveEvents: _serveEvents, ...known } = scope;
+    live?.end();
     if (known.operationType !== null || errorCodes.size > 0) {
       const durationMs = Math.round((performance.now() - startedAt) * 10) / 10;
       const projectId = caller?.projectId ?? null;
@@ -40,7 +49,22 @@ export function createOperationScope(
   transport: OperationScope['transport'],
   caller: Caller | null,
 ): OperationScope {
-  return { requestId, transport, caller, operationName: null, operationType: null, errorCodes: new Set() };
+  return {
+    requestId,
+    transport,
+    caller,
+    operationName: null,
+    operationType: null,
+    errorCodes: new Set(),
+    lastEventId: null,
+    live: null,
+    serveEvents: null,
+  };
+}
+
+/** Calls a function as part of an operation that goes on without it. */
+export function inOperation<Result>(scope: OperationScope, call: () => Result): Result {
+  return storage.run(scope, call);
 }
 
 /** Gives the scope that the calling code runs in. Throws outside of `runOperation`: that is a bug of the gateway. */
@@ -48,4 +72,11 @@ export function currentOperation(): OperationScope {
   const scope = storage.getStore();
   if (scope === undefined) throw new Error('no GraphQL operation is under way here');
   return scope;
+}
+
+/** Tells an operation under way that its key's holder has other rights now. */
+export function changeCaller(scope: OperationScope, caller: Caller): void {
+  if (scope.caller !== null && haveSameRights(scope.caller, caller)) return;
+  scope.caller = caller;
+  scope.live?.changeCaller(caller);
 }

@@ -1,0 +1,23 @@
+import type { Socket } from 'node:net';
+import type { WebSocket } from 'ws';
+import type { FeedSink } from './live-subscription.ts';
+
+/**
+ * Writes a subscription's results to its socket as `next` messages of graphql-transport-ws, each batch in one write. `ws`
+ * writes whole frames, uncompressed, to the same connection, so nothing comes between.
+ */
+export function createWebsocketSink(id: string, socket: WebSocket, connection: Socket): FeedSink {
+  const prefix = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
+  return {
+    write(batch, resume) {
+      if (socket.readyState !== socket.OPEN) return false; // nothing may follow a close frame
+      let goesOn = true;
+      batch.writeMessages(prefix, (bytes) => {
+        goesOn = connection.write(bytes);
+        return connection.writableLength === 0;
+      });
+      if (!goesOn) connection.once('drain', resume);
+      return goesOn;
+    },
+  };
+}
