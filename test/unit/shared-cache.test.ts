@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest';
+import { SharedCache } from '../../src/gateway/shared-cache.ts';
+
+const kept = (cache: SharedCache<string>, keys: string): string =>
+  [...keys].filter((key) => cache.find(key) !== undefined).join('');
+
+test('what was asked for longest ago goes when there is no room', () => {
+  const cache = new SharedCache<string>(3 * 1_256, (value) => value.length);
+  for (const key of 'abc') cache.keep(key, 'x'.repeat(1_000));
+  cache.find('a');
+  cache.keep('d', 'x'.repeat(1_000));
+  expect(kept(cache, 'abcd')).toBe('acd');
+  cache.forget('c');
+  cache.forget('c');
+  cache.keep('e', 'x'.repeat(1_000));
+  expect(kept(cache, 'acde')).toBe('ade');
+});
+
+test('what is being made is shared, counts when it is there, and is forgotten when it fails', async () => {
+  const cache = new SharedCache<string>(2_000, (value) => value.length);
+  const made = cache.keep('a', Promise.resolve('x'.repeat(1_500)));
+  expect(cache.find('a')).toBe(made);
+  cache.keep('b', 'x'.repeat(100));
+  await made;
+  await Promise.resolve();
+  expect(kept(cache, 'ab')).toBe('a');
+  const failed = cache.keep('c', Promise.reject(new Error('no')));
+  await expect(failed).rejects.toThrow('no');
+  await Promise.resolve();
+  expect(cache.find('c')).toBeUndefined();
+});
