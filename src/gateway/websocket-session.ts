@@ -3,7 +3,8 @@ import { CloseCode } from 'graphql-ws';
 import { createOperationScope, runOperation } from './operation-scope.ts';
 import { haveSameRights } from './share-key.ts';
 import { createWebsocketSink } from './websocket-sink.ts';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Server } from 'graphql-ws';
 import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
@@ -15,10 +16,16 @@ import type { LiveSubscription } from './live-subscription.ts';
 /** The protocol over many sockets, as graphql-ws speaks it. */
 export type Protocol = Server<{ session: Session }>;
 
+/** What is kept of the request that a socket came by: the whole of it would stay in memory for as long as the socket. */
+interface UpgradeRequest {
+  readonly socket: Socket;
+  readonly headers: Pick<IncomingHttpHeaders, 'authorization'>;
+}
+
 /** One socket. */
 export interface Session {
   readonly socket: WebSocket;
-  readonly request: IncomingMessage;
+  readonly request: UpgradeRequest;
   caller: Caller | null;
   key: string | null;
   /** Results of queries and mutations under way. */
@@ -33,7 +40,12 @@ const tryAgainLater = 1013;
 
 /** Makes the session of a socket that has just come. */
 export function createSession(socket: WebSocket, request: IncomingMessage): Session {
-  return { socket, request, caller: null, key: null, answers: new Set(), live: new Set() };
+  const { authorization } = request.headers;
+  const kept: UpgradeRequest = {
+    socket: request.socket,
+    headers: authorization === undefined ? {} : { authorization },
+  };
+  return { socket, request: kept, caller: null, key: null, answers: new Set(), live: new Set() };
 }
 
 /** Writes a feed subscription's results to the socket. What it gives has no results; it ends with the subscription, and ends it. */

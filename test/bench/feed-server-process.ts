@@ -74,7 +74,6 @@ async function startServing({ kind, redisUrl }: FeedServerPlan): Promise<FeedSer
 }
 
 async function startPosthorn(createContext: (who: Caller | null, id: string) => SchemaContext): Promise<number> {
-  const answers = async (): Promise<void> => await Promise.resolve();
   const gateway = await startGateway({
     schema,
     host: '127.0.0.1',
@@ -85,6 +84,10 @@ async function startPosthorn(createContext: (who: Caller | null, id: string) => 
     logger: pino({ level: 'error' }, pino.destination(2)),
   });
   return gateway.port;
+}
+
+async function answers(): Promise<void> {
+  await Promise.resolve();
 }
 
 /** As Yoga's documentation puts it together with graphql-ws. */

@@ -4,6 +4,7 @@ import { startBenchProcess } from './bench-process.ts';
 import { clockMs } from './clock.ts';
 import { compare } from './compare.ts';
 import { entryOf, feedProjectId } from './feed-entries.ts';
+import { cpuOfTreeMs } from './machine.ts';
 import type { BenchProcess } from './bench-process.ts';
 import type { BenchRun, Goal, Measured, ScenarioResult, Variant } from './compare.ts';
 import type { FeedClientsReport } from './feed-clients-process.ts';
@@ -16,7 +17,7 @@ const stepLimitMs = 60_000;
 const watchedBy = 1_000;
 const ratePerSecond = 500;
 /** What memory is measured from: a server that has had connections before. */
-const warmUpCount = 200;
+const warmUpCount = 50;
 const settleMs = 1_000;
 
 /** A server and its subscribers. */
@@ -69,6 +70,7 @@ async function measureFrames(
   };
   publish();
   await reached(step); // warm
+  const cpuBeforeMs = await cpuOfTreeMs(server.pid);
   const startedAt = clockMs();
   const until = startedAt + (quick ? 1_500 : 4_000);
   publish();
@@ -80,9 +82,10 @@ async function measureFrames(
   }
   await reached(published);
   const seconds = (clockMs() - startedAt) / 1000;
-  const framesPerSecond = ((published - step) * subscriberCount) / seconds;
+  const frameCount = (published - step) * subscriberCount;
+  const cpuUsPerFrame = (1000 * ((await cpuOfTreeMs(server.pid)) - cpuBeforeMs)) / frameCount;
   const { problems } = await reportOf(clients);
-  return { figures: { framesPerSecond, itemsPerSecond: framesPerSecond / subscriberCount }, problems };
+  return { figures: { framesPerSecond: frameCount / seconds, cpuUsPerFrame }, problems };
 }
 
 async function latencyOf(run: BenchRun): Promise<ScenarioResult> {
@@ -105,11 +108,14 @@ async function measureLatency({ stack, quick }: BenchRun): Promise<Measured> {
   void database;
   await using watched = await watch({ kind: 'posthorn', redisUrl: stack.redisUrl, text: '' }, watchedBy);
   const warmUp = await offer(stack.redisUrl, 1, watched.clients, 0);
-  const published = await offer(stack.redisUrl, quick ? 4 : 15, watched.clients, warmUp);
+  const cpuBeforeMs = await cpuOfTreeMs(watched.server.pid);
+  const seconds = quick ? 4 : 15;
+  const published = await offer(stack.redisUrl, seconds, watched.clients, warmUp);
+  const serverCpuCores = ((await cpuOfTreeMs(watched.server.pid)) - cpuBeforeMs) / 1000 / seconds;
   const { p50Ms, p99Ms, readCount, problems } = await reportOf(watched.clients);
   const wanted = (published - warmUp) * Math.ceil(watchedBy / 50);
   const missed = readCount === wanted ? [] : [`${readCount} of ${wanted} messages were read`];
-  return { figures: { p50Ms, p99Ms }, problems: [...problems, ...missed] };
+  return { figures: { p50Ms, p99Ms, serverCpuCores }, problems: [...problems, ...missed] };
 }
 
 /** Publishes at the rate (an open loop) and gives how many items there have been in all, when everyone has them. */

@@ -37,11 +37,23 @@ export async function startFeedGateway(
   });
 }
 
+/** What the tests' subscriptions select; each has only a part of it. */
+export interface WatchedData {
+  deliveryFeed: { cursor: string; attempt: { errorMessage: string }; webhook: { id: string; name: string } };
+  deliveryUpdated: { status: string };
+}
+
+/** One result. */
+export interface WatchedResult {
+  data: WatchedData | null;
+  errors?: { message: string; extensions: { code: string; requestId?: string } }[];
+}
+
 /** A subscription over a socket of its own, speaking the protocol by hand. */
 export interface RawWatcher {
   socket: WebSocket;
   /** The payloads of `next` messages so far. */
-  results: { data: Record<string, never> | null; errors?: { extensions: { code: string } }[] }[];
+  results: WatchedResult[];
   /** Code and reason of the close. */
   closed: Promise<[number, string]>;
 }
@@ -70,7 +82,7 @@ export async function watchSocket(
 export interface StreamBlock {
   id: string | null;
   event: string | null;
-  data: { data: Record<string, never> | null; errors?: object[] } | null;
+  data: WatchedResult | null;
   retry: string | null;
 }
 
