@@ -110,13 +110,19 @@ export class LiveSubscription implements Turnable {
   };
 
   #take(batch: FeedBatch | Promise<FeedBatch>): void {
-    if (!(batch instanceof Promise)) return this.#write(batch);
+    if (batch instanceof Promise) void this.#takeLater(batch);
+    else this.#write(batch);
+  }
+
+  async #takeLater(making: Promise<FeedBatch>): Promise<void> {
     const group = this.#group;
-    batch.then(
-      // One that has moved meanwhile asks its own group.
-      (made) => (group === this.#group ? this.#write(made) : this.#ready()),
-      async (error: unknown) => await this.#fail(error),
-    );
+    try {
+      const batch = await making;
+      if (group === this.#group) this.#write(batch);
+      else this.#ready(); // it has moved meanwhile, and asks its own group
+    } catch (error) {
+      await this.#fail(error);
+    }
   }
 
   #write(batch: FeedBatch): void {

@@ -1,28 +1,47 @@
-/** What was made and asked for last, or is being made, at most `bytesMax` bytes of it. */
+export interface SharedCacheOptions<Value> {
+  bytesMax: number;
+  /** After so long what was made is made again: it may show things as they were. */
+  ageMsMax: number;
+  /** Does not change its mind about a value. */
+  bytesOf: (value: Value) => number;
+}
+
+interface Entry<Value> {
+  made: Value | Promise<Value>;
+  bytes: number;
+  keptAtMs: number;
+}
+
+/** What an entry costs besides its value. */
+const entryBytes = 256;
+
+/** What was asked for last of what was made, or is being made. */
 export class SharedCache<Value> {
-  readonly #bytesMax: number;
-  readonly #bytesOf: (value: Value) => number;
-  readonly #entries = new Map<string, Value | Promise<Value>>();
+  readonly #options: SharedCacheOptions<Value>;
+  /** The one that was asked for longest ago first. */
+  readonly #entries = new Map<string, Entry<Value>>();
   #bytes = 0;
 
-  /** `bytesOf` does not change its mind about a value. */
-  constructor(bytesMax: number, bytesOf: (value: Value) => number) {
-    this.#bytesMax = bytesMax;
-    this.#bytesOf = bytesOf;
+  constructor(options: SharedCacheOptions<Value>) {
+    this.#options = options;
   }
 
   /** What is kept under the key, or undefined. */
   find(key: string): Value | Promise<Value> | undefined {
-    const known = this.#entries.get(key);
-    if (known === undefined) return undefined;
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return undefined;
+    if (performance.now() - entry.keptAtMs > this.#options.ageMsMax) {
+      this.forget(key);
+      return undefined;
+    }
     this.#entries.delete(key);
-    this.#entries.set(key, known);
-    return known;
+    this.#entries.set(key, entry);
+    return entry.made;
   }
 
   /** Keeps what was made, or is being made, and gives it. What rejects is forgotten. */
   keep<Made extends Value | Promise<Value>>(key: string, made: Made): Made {
-    this.#add(key, made);
+    this.#add(key, made, performance.now());
     if (made instanceof Promise) void this.#settle(key, made);
     return made;
   }
@@ -32,33 +51,27 @@ export class SharedCache<Value> {
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     this.#entries.delete(key);
-    this.#bytes -= this.#sizeOf(entry);
+    this.#bytes -= entry.bytes;
   }
 
   async #settle(key: string, made: Promise<Value>): Promise<void> {
     try {
       const value = await made;
-      if (this.#entries.get(key) !== made) return;
-      this.forget(key);
-      this.#add(key, value);
+      const entry = this.#entries.get(key);
+      if (entry?.made === made) this.#add(key, value, entry.keptAtMs);
     } catch {
-      if (this.#entries.get(key) === made) this.forget(key); // whoever asked for it has the error
+      if (this.#entries.get(key)?.made === made) this.forget(key); // whoever asked for it has the error
     }
   }
 
-  #add(key: string, entry: Value | Promise<Value>): void {
-    this.#entries.set(key, entry);
-    this.#bytes += this.#sizeOf(entry);
+  #add(key: string, made: Value | Promise<Value>, keptAtMs: number): void {
+    this.forget(key);
+    const bytes = entryBytes + (made instanceof Promise ? 0 : this.#options.bytesOf(made));
+    this.#entries.set(key, { made, bytes, keptAtMs });
+    this.#bytes += bytes;
     for (const oldest of this.#entries.keys()) {
-      if (this.#bytes <= this.#bytesMax) return;
+      if (this.#bytes <= this.#options.bytesMax) return;
       this.forget(oldest);
     }
   }
-
-  #sizeOf(entry: Value | Promise<Value>): number {
-    return entryBytes + (entry instanceof Promise ? 0 : this.#bytesOf(entry));
-  }
 }
-
-/** What an entry costs besides its value. */
-const entryBytes = 256;

@@ -23,6 +23,8 @@ export interface SharedSubscriptionsOptions {
 const framesBytesMax = 32 * 1024 * 1024;
 /** Bytes that are kept for those who are about to take them. */
 const batchesBytesMax = 16 * 1024 * 1024;
+/** An item shows the webhook as it is now, so who comes back later must not get what was true then. */
+const ageMsMax = 5_000;
 /** Longest pause between two rounds of writing. */
 const pauseMsMax = 10;
 
@@ -40,9 +42,17 @@ export class SharedSubscriptions {
     this.#options = options;
     this.#tools = {
       maskError: options.maskError,
-      frames: new SharedCache<Frame | null>(framesBytesMax, (frame) => frame?.json.length ?? 0),
-      // A batch is put into bytes at most for a few transports.
-      batches: new SharedCache<FeedBatch>(batchesBytesMax, ({ frames }) => 2 * bytesOf(frames)),
+      frames: new SharedCache<Frame | null>({
+        bytesMax: framesBytesMax,
+        ageMsMax,
+        bytesOf: (frame) => frame?.json.length ?? 0,
+      }),
+      batches: new SharedCache<FeedBatch>({
+        bytesMax: batchesBytesMax,
+        ageMsMax,
+        // It is put into the bytes of one transport, hardly ever of more.
+        bytesOf: ({ frames }) => 2 * bytesOf(frames),
+      }),
     };
   }
 

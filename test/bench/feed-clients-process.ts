@@ -44,7 +44,6 @@ process.send?.({ kind: 'ready' });
 
 async function answer({ kind: asked, count = 0 }: { kind: string; count?: number }): Promise<void> {
   if (asked === 'connect') await connectAll(count);
-  if (asked === 'disconnect') for (const { socket } of subscribers.splice(0)) socket.destroy();
   if (asked === 'expect') expect(count);
   if (asked === 'report') report();
 }

@@ -51,7 +51,8 @@ async function answer({ kind, count = 0 }: { kind: string; count?: number }): Pr
     collectGarbage();
     await turn();
   }
-  process.send?.({ kind: 'memory', rssBytes: process.memoryUsage.rss() });
+  const { rss, heapUsed } = process.memoryUsage();
+  process.send?.({ kind: 'memory', rssBytes: rss, heapBytes: heapUsed });
 }
 
 async function startServing({ kind, redisUrl }: FeedServerPlan): Promise<FeedServer> {

@@ -16,8 +16,8 @@ const posthorn = 'Posthorn';
 const stepLimitMs = 60_000;
 const watchedBy = 1_000;
 const ratePerSecond = 500;
-/** What memory is measured from: a server that has had connections before. */
-const warmUpCount = 50;
+/** Subscribers that are there before memory is measured: the first ones pay for compiled code, not for themselves. */
+const warmUpCount = 500;
 const settleMs = 1_000;
 
 /** A server and its subscribers. */
@@ -160,18 +160,25 @@ async function memoryOf(run: BenchRun, text: string): Promise<ScenarioResult> {
 async function measureMemory(kind: FeedServerPlan['kind'], text: string): Promise<Measured> {
   await using watched = await watch({ kind, redisUrl: '', text }, warmUpCount);
   const { server, clients } = watched;
-  clients.tell({ kind: 'disconnect' });
-  const before = await settledRss(server);
+  const before = await settledMemory(server);
   await connect(clients, watchedBy);
-  const after = await settledRss(server);
+  const after = await settledMemory(server);
   const { problems } = await reportOf(clients);
-  return { figures: { idleKib: (after - before) / 1024 / watchedBy }, problems };
+  const kibOf = (name: 'rssBytes' | 'heapBytes'): number => (after[name] - before[name]) / 1024 / watchedBy;
+  return { figures: { idleKib: kibOf('rssBytes'), ofItHeapKib: kibOf('heapBytes') }, problems };
 }
 
-async function settledRss(server: BenchProcess): Promise<number> {
+interface MemoryReport {
+  kind: 'memory';
+  rssBytes: number;
+  heapBytes: number;
+}
+
+/** What the server takes after its garbage was collected. */
+async function settledMemory(server: BenchProcess): Promise<MemoryReport> {
   await delay(settleMs);
   server.tell({ kind: 'memory' });
-  return (await server.hear<{ kind: 'memory'; rssBytes: number }>('memory', stepLimitMs)).rssBytes;
+  return await server.hear<MemoryReport>('memory', stepLimitMs);
 }
 
 async function watch(plan: FeedServerPlan, subscriberCount: number): Promise<Watched> {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { SharedCache } from '../../src/gateway/shared-cache.ts';
 
 const kept = (cache: SharedCache<string>, keys: string): string =>
@@ -7,8 +7,12 @@ const kept = (cache: SharedCache<string>, keys: string): string =>
     .filter((key) => cache.find(key) !== undefined)
     .join('');
 
+function createCache(bytesMax: number, ageMsMax = 60_000): SharedCache<string> {
+  return new SharedCache({ bytesMax, ageMsMax, bytesOf: (value) => value.length });
+}
+
 test('what was asked for longest ago goes when there is no room', () => {
-  const cache = new SharedCache<string>(3 * 1_256, (value) => value.length);
+  const cache = createCache(3 * 1_256);
   for (const key of ['a', 'b', 'c']) cache.keep(key, 'x'.repeat(1_000));
   expect(cache.find('a')).toBeDefined();
   cache.keep('d', 'x'.repeat(1_000));
@@ -20,7 +24,7 @@ test('what was asked for longest ago goes when there is no room', () => {
 });
 
 test('what is being made is shared, counts when it is there, and is forgotten when it fails', async () => {
-  const cache = new SharedCache<string>(2_000, (value) => value.length);
+  const cache = createCache(2_000);
   const made = cache.keep('a', Promise.resolve('x'.repeat(1_500)));
   expect(cache.find('a')).toBe(made);
   cache.keep('b', 'x'.repeat(100));
@@ -31,4 +35,11 @@ test('what is being made is shared, counts when it is there, and is forgotten wh
   await expect(failed).rejects.toThrow('no');
   await Promise.resolve();
   expect(cache.find('c')).toBeUndefined();
+});
+
+test('what is too old is not given any more', async () => {
+  const cache = createCache(1_000, 5);
+  cache.keep('a', 'x');
+  expect(cache.find('a')).toBe('x');
+  await vi.waitFor(() => expect(cache.find('a')).toBeUndefined());
 });
