@@ -28,11 +28,11 @@ export function createEventStream(response: ServerResponse): EventStream {
       });
       response.write(`retry: ${retryMs}\n${placeOf(live)}\n`);
       live.start({
-        write(batch, resume) {
-          const goesOn = response.write(batch.events);
-          if (!goesOn) response.once('drain', resume);
-          return goesOn;
+        isReady(resume) {
+          if (response.writableNeedDrain) response.once('drain', resume);
+          return !response.writableNeedDrain;
         },
+        write: (batch) => void response.write(batch.events),
       });
       await Promise.race([live.ended, closed]);
       response.end('event: complete\ndata:\n\n');

@@ -7,8 +7,9 @@ import type { SharedGroup } from './shared-group.ts';
 
 /** Where a subscription's results go: one subscriber on one connection. */
 export interface FeedSink {
-  /** Takes the batch. False when it should get no more before it calls `resume`. */
-  write(batch: FeedBatch, resume: () => void): boolean;
+  /** Whether it takes a batch now. When not, it calls `resume` once it does, or never when its connection ends. */
+  isReady(resume: () => void): boolean;
+  write(batch: FeedBatch): void;
 }
 
 export interface LiveSubscriptionOptions {
@@ -92,6 +93,7 @@ export class LiveSubscription implements Turnable {
     if (this.#state !== 'ready') return;
     this.#state = 'waiting';
     if (this.#reader.ended) return this.end();
+    if (this.#sink?.isReady(this.#ready) !== true) return;
     try {
       const batch = this.#group.batchAfter(this.#reader, this.#cursor);
       if (batch === null) this.#forgetWake = this.#reader.onceChanged(this.#ready);
@@ -132,7 +134,8 @@ export class LiveSubscription implements Turnable {
       this.#cursor = batch.cursor;
     }
     if (batch.errorCodes.length > 0) this.#options.onErrorCodes(batch.errorCodes);
-    if (batch.frames.length === 0 || this.#sink.write(batch, this.#ready)) this.#ready();
+    if (batch.frames.length > 0) this.#sink.write(batch);
+    this.#ready();
   }
 
   /** The feed's failure is the last that the subscriber gets. */
@@ -140,7 +143,7 @@ export class LiveSubscription implements Turnable {
     try {
       const batch = await this.#group.batchOfError(error);
       this.#options.onErrorCodes(batch.errorCodes);
-      this.#sink?.write(batch, () => undefined);
+      this.#sink?.write(batch);
     } catch (crash) {
       this.#options.onCrash(crash);
     }

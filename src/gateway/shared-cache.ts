@@ -30,7 +30,7 @@ export class SharedCache<Value> {
   find(key: string): Value | Promise<Value> | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    if (performance.now() - entry.keptAtMs > this.#options.ageMsMax) {
+    if (this.#isOld(entry)) {
       this.forget(key);
       return undefined;
     }
@@ -69,9 +69,13 @@ export class SharedCache<Value> {
     const bytes = entryBytes + (made instanceof Promise ? 0 : this.#options.bytesOf(made));
     this.#entries.set(key, { made, bytes, keptAtMs });
     this.#bytes += bytes;
-    for (const oldest of this.#entries.keys()) {
-      if (this.#bytes <= this.#options.bytesMax) return;
+    for (const [oldest, entry] of this.#entries) {
+      if (this.#bytes <= this.#options.bytesMax && !this.#isOld(entry)) return;
       this.forget(oldest);
     }
+  }
+
+  #isOld({ keptAtMs }: Entry<Value>): boolean {
+    return performance.now() - keptAtMs > this.#options.ageMsMax;
   }
 }

@@ -8,16 +8,19 @@ import type { FeedSink } from './live-subscription.ts';
  */
 export function createWebsocketSink(id: string, socket: WebSocket, connection: Socket): FeedSink {
   const prefix = ownBytes(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
+  connection.setMaxListeners(0); // each of its subscriptions may wait for the same drain
   return {
-    write(batch, resume) {
-      if (socket.readyState !== socket.OPEN) return false; // nothing may follow a close frame
-      let goesOn = true;
+    isReady(resume) {
+      if (socket.readyState !== socket.OPEN) return false;
+      if (connection.writableNeedDrain) connection.once('drain', resume);
+      return !connection.writableNeedDrain;
+    },
+    write(batch) {
+      if (socket.readyState !== socket.OPEN) return; // nothing may follow a close frame
       batch.writeMessages(prefix, (bytes) => {
-        goesOn = connection.write(bytes);
+        connection.write(bytes);
         return connection.writableLength === 0;
       });
-      if (!goesOn) connection.once('drain', resume);
-      return goesOn;
     },
   };
 }

@@ -7,8 +7,8 @@ import { type LiveItem, liveItems, valueOf } from '../../schema/live-items.ts';
 import type { Feed, FeedItem } from '../../src/feed/feed.ts';
 import { createInProcessFeed } from '../../src/feed/in-process-feed.ts';
 import { startRedisFeed } from '../../src/feed/redis-feed.ts';
-import type { FeedBatch, Frame } from '../../src/gateway/feed-batch.ts';
-import type { LiveSubscription } from '../../src/gateway/live-subscription.ts';
+import type { Frame } from '../../src/gateway/feed-batch.ts';
+import type { FeedSink, LiveSubscription } from '../../src/gateway/live-subscription.ts';
 import { createMaskError } from '../../src/gateway/mask-error.ts';
 import { createOperationScope } from '../../src/gateway/operation-scope.ts';
 import { SharedSubscriptions } from '../../src/gateway/shared-subscriptions.ts';
@@ -58,11 +58,11 @@ function startSubscriptions(feed: Feed) {
     const live = subscriptions.open({ schema, document, variableValues: { after } }, items, scope);
     if (live === null) throw new Error('there is a caller');
     const given: string[] = [];
-    const write = ({ frames }: FeedBatch): boolean => {
-      for (const frame of frames) given.push(labelOf(frame));
-      return true;
+    const sink: FeedSink = {
+      isReady: () => true,
+      write: ({ frames }) => void given.push(...frames.map(labelOf)),
     };
-    return { live, given, start: () => live.start({ write }) };
+    return { live, given, start: () => live.start(sink) };
   }
   return { projectId, executions, open };
 }
@@ -108,13 +108,14 @@ test('those at different places share what they have in common, and one that tak
   const { projectId, executions, open } = startSubscriptions(feed);
   const stuck = await open(null);
   const resumes: (() => void)[] = [];
+  let isFree = false;
   let stuckCount = 0;
   stuck.live.start({
-    write: ({ frames }, goOn) => {
-      stuckCount += frames.length;
-      resumes.push(goOn);
-      return false;
+    isReady: (resume) => {
+      if (!isFree) resumes.push(resume);
+      return isFree;
     },
+    write: ({ frames }) => void (stuckCount += frames.length),
   });
   const places: string[] = [stuck.live.cursor];
   for (let from = 1; from <= 91; from += 10) {
@@ -126,10 +127,10 @@ test('those at different places share what they have in common, and one that tak
   await until(() => readers.every(({ given }, index) => given.length === 100 - 10 * index));
   for (const [index, { given }] of readers.entries()) expect(given).toEqual(expected(1 + 10 * index, 100));
   expect(Math.max(...executions.values())).toBe(1);
-  const before = stuckCount;
-  expect(before).toBeLessThan(100);
-  resumes.at(-1)?.();
-  await until(() => stuckCount > before);
+  expect([stuckCount, resumes.length]).toEqual([0, 1]);
+  isFree = true;
+  resumes[0]?.();
+  await until(() => stuckCount === 100);
   for (const { live } of [stuck, ...readers]) live.end();
   await stuck.live.ended;
 });
@@ -144,10 +145,8 @@ test('who falls behind the log is told CURSOR_EXPIRED as the last thing, and who
   await feed.publish(projectId, entriesOf(1, 50));
   const texts: string[] = [];
   late.live.start({
-    write: ({ frames }) => {
-      texts.push(...frames.map(({ json }) => json.toString()));
-      return true;
-    },
+    isReady: () => true,
+    write: ({ frames }) => void texts.push(...frames.map(({ json }) => json.toString())),
   });
   await late.live.ended;
   expect(texts).toHaveLength(1);
