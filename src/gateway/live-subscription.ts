@@ -1,3 +1,4 @@
+import { haveSameRights } from './share-key.ts';
 import type { Caller } from '../../schema/context.ts';
 import type { LiveItems } from '../../schema/live-items.ts';
 import type { FeedSubscription } from '../feed/feed.ts';
@@ -35,6 +36,7 @@ export class LiveSubscription implements Turnable {
   readonly #options: LiveSubscriptionOptions;
   readonly #reader: FeedSubscription;
   readonly #resolveEnded: () => void;
+  #caller: Caller;
   #group: SharedGroup;
   #cursor: string;
   #sink: FeedSink | null = null;
@@ -48,6 +50,7 @@ export class LiveSubscription implements Turnable {
     this.#resolveEnded = resolve;
     this.#options = options;
     this.#reader = options.items.subscription;
+    this.#caller = options.caller;
     this.#group = options.join(options.caller);
     this.#cursor = this.#reader.cursor;
   }
@@ -70,9 +73,10 @@ export class LiveSubscription implements Turnable {
     this.#take(this.#group.batchOf(first.map((value) => ({ kind: 'value', value }))));
   }
 
-  /** Goes on with what this caller sees. */
+  /** Goes on with what this caller sees, who may have other rights by now. */
   changeCaller(caller: Caller): void {
-    if (this.#state === 'ended') return;
+    if (this.#state === 'ended' || haveSameRights(this.#caller, caller)) return;
+    this.#caller = caller;
     const left = this.#group;
     this.#group = this.#options.join(caller);
     this.#options.leave(left);

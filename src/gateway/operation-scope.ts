@@ -1,5 +1,4 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { haveSameRights } from './share-key.ts';
 import type { OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
 import type { Caller } from '../../schema/context.ts';
@@ -76,7 +75,6 @@ export function currentOperation(): OperationScope {
 
 /** Tells an operation under way that its key's holder has other rights now. */
 export function changeCaller(scope: OperationScope, caller: Caller): void {
-  if (scope.caller !== null && haveSameRights(scope.caller, caller)) return;
   scope.caller = caller;
   scope.live?.changeCaller(caller);
 }

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { CloseCode } from 'graphql-ws';
 import { createOperationScope, runOperation } from './operation-scope.ts';
-import { haveSameRights } from './share-key.ts';
 import { createWebsocketSink } from './websocket-sink.ts';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
@@ -56,6 +55,7 @@ export function startLive(session: Session, id: string, live: LiveSubscription):
     return await Promise.resolve(done);
   };
   session.live.add(live);
+  if (session.caller !== null) live.changeCaller(session.caller); // may have changed since the operation came
   void live.ended.then(() => session.live.delete(live));
   live.start(createWebsocketSink(id, session.socket, session.request.socket));
   return {
@@ -107,7 +107,6 @@ export function watchSession(session: Session, watch: ConnectionWatch): () => vo
 }
 
 function changeCaller(session: Session, caller: Caller): void {
-  if (session.caller !== null && haveSameRights(session.caller, caller)) return;
   session.caller = caller;
   for (const live of session.live) live.changeCaller(caller);
 }

@@ -31,6 +31,7 @@ const connectionsAtOnce = 50;
 const readOneOf = 50;
 const kind = process.env['BENCH_KIND'] ?? '';
 const port = Number(process.env['BENCH_PORT']);
+const after = process.env['BENCH_AFTER'];
 const subscribers: Subscriber[] = [];
 const problems: string[] = [];
 let latencies: number[] = [];
@@ -68,7 +69,9 @@ async function open(index: number): Promise<Subscriber> {
   socket.write(maskedText(JSON.stringify({ type: 'connection_init', payload: { authorization: 'Bearer bench' } })));
   await once(socket, 'data');
   if (kind !== 'raw') {
-    socket.write(maskedText(JSON.stringify({ id, type: 'subscribe', payload: { query: feedQuery } })));
+    // Behind a place: nobody says when a subscription has begun.
+    const payload = { query: feedQuery, variables: { after } };
+    socket.write(maskedText(JSON.stringify({ id, type: 'subscribe', payload })));
   }
   const check = index % readOneOf === 0 ? createCheck(id) : null;
   const counter = new FrameCounter(check);

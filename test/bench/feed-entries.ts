@@ -6,7 +6,7 @@ export const feedProjectId = idFromUuid('project', '01980000-0000-7000-8000-0000
 
 /** What everyone subscribes to: all of it is in the feed, so no database is asked. */
 export const feedQuery =
-  'subscription Watch { deliveryFeed { cursor at change delivery { id status attemptCount nextAttemptAt } ' +
+  'subscription Watch($after: String) { deliveryFeed(after: $after) { cursor at change delivery { id status attemptCount nextAttemptAt } ' +
   'attempt { number outcome durationMs responseStatus errorMessage } } }';
 
 const webhookId = idFromUuid('webhook', '01980000-0000-7000-8000-000000000002');

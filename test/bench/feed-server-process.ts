@@ -30,6 +30,8 @@ export interface FeedServerPlan {
 
 interface FeedServer {
   port: number;
+  /** Where its feed stands at the start. */
+  cursor: string;
   publish: (count: number) => Promise<void>;
 }
 
@@ -42,7 +44,7 @@ const collectGarbage = runInNewContext('gc') as () => void;
 const server = plan.kind === 'raw' ? await startRaw(plan.text) : await startServing(plan);
 process.once('disconnect', () => process.exit(0)); // the benchmark has ended, perhaps by a signal
 process.on('message', (told: { kind: string; count?: number }) => void answer(told));
-process.send?.({ kind: 'ready', port: server.port });
+process.send?.({ kind: 'ready', port: server.port, cursor: server.cursor });
 
 async function answer({ kind, count = 0 }: { kind: string; count?: number }): Promise<void> {
   if (kind === 'publish') await server.publish(count);
@@ -63,8 +65,10 @@ async function startServing({ kind, redisUrl }: FeedServerPlan): Promise<FeedSer
   const createContext = (who: Caller | null, requestId: string): SchemaContext =>
     ({ caller: who, requestId, feed, database: {} }) as unknown as SchemaContext;
   const port = kind === 'stock' ? await startStock(createContext) : await startPosthorn(createContext);
+  const { cursor } = await feed.subscribe(feedProjectId); // stays open: it keeps an empty feed in place
   return {
     port,
+    cursor,
     publish: async (count) => {
       await feed.publish(
         feedProjectId,
@@ -126,6 +130,7 @@ async function startRaw(text: string): Promise<FeedServer> {
   });
   return {
     port: await listen(http),
+    cursor: '',
     publish: async (count) => {
       for (let sent = 0; sent < count; sent += 1) {
         for (const socket of websockets.clients) socket.send(text);

@@ -184,12 +184,12 @@ async function settledMemory(server: BenchProcess): Promise<MemoryReport> {
 async function watch(plan: FeedServerPlan, subscriberCount: number): Promise<Watched> {
   await using starting = new AsyncDisposableStack();
   const server = starting.use(startBenchProcess('feed-server-process.ts', { BENCH_FEED: JSON.stringify(plan) }));
-  const { port } = await server.hear<{ kind: 'ready'; port: number }>('ready', stepLimitMs);
-  const env = { BENCH_KIND: plan.kind, BENCH_PORT: String(port) };
+  const { port, cursor } = await server.hear<{ kind: 'ready'; port: number; cursor: string }>('ready', stepLimitMs);
+  const env = { BENCH_KIND: plan.kind, BENCH_PORT: String(port), BENCH_AFTER: cursor };
   const clients = starting.use(startBenchProcess('feed-clients-process.ts', env));
   await clients.hear('ready', stepLimitMs);
   await connect(clients, subscriberCount);
-  await delay(settleMs); // the last of them have asked, but nobody says when a subscription has begun
+  await delay(settleMs); // the last of them have asked, and begin
   const started = starting.move();
   return { server, clients, [Symbol.asyncDispose]: async () => await started.disposeAsync() };
 }
