@@ -71,6 +71,8 @@ export interface SchemaContext {
   /** Null without valid credentials; resolvers then fail with UNAUTHENTICATED. */
   caller: Caller | Administrator | null;
   requestId: string;
+  /** The cursor that a resuming client of server-sent events names in its request; an argument that says so comes first. */
+  lastEventId?: string | null;
   database: Database;
   secretBox: SecretBox;
   feed: Feed;

@@ -36,6 +36,7 @@ interface DeliveryFeedFilterInput {
   statuses?: readonly Status[] | null | undefined;
   eventTypes?: readonly string[] | null | undefined;
   changes?: readonly FeedChange[] | null | undefined;
+  onlyFailures?: boolean | null | undefined;
 }
 
 const DeliveryFeedFilter = builder.inputType('DeliveryFeedFilter', {
@@ -47,6 +48,9 @@ const DeliveryFeedFilter = builder.inputType('DeliveryFeedFilter', {
       description: 'Of an event type that one of these filters takes: `*`, `config.*` or exact.',
     }),
     changes: t.field({ type: [Change], description: 'One of these changes.' }),
+    onlyFailures: t.boolean({
+      description: 'Only attempts that failed and deliveries that failed for good, when true.',
+    }),
   }),
 });
 
@@ -81,6 +85,20 @@ const DeliveryFeedItem = builder.objectRef<FeedItem>('DeliveryFeedItem').impleme
   }),
 });
 
+builder.queryFields((t) => ({
+  feedCursor: t.string({
+    needs: 'VIEW_WEBHOOKS',
+    description:
+      'The newest place of the project’s feed. Ask for it, then read lists, then subscribe `after` it: nothing is missed ' +
+      'in between.',
+    resolve: async (_root, _args, context) => {
+      const source = await subscribeToFeed(context, null);
+      await source.return?.();
+      return source.cursor;
+    },
+  }),
+}));
+
 builder.subscriptionFields((t) => ({
   deliveryFeed: t.field({
     type: DeliveryFeedItem,
@@ -90,14 +108,15 @@ builder.subscriptionFields((t) => ({
       filter: t.arg({ type: DeliveryFeedFilter, description: 'Only changes that all of this is true of.' }),
       after: t.arg.string({
         description:
-          'Goes on right behind this cursor: first what was missed, then live. Without it the feed is live from now. ' +
+          'Goes on right behind this cursor: first what was missed, then live. Without it the feed is live from now, ' +
+          'or over server-sent events behind the `Last-Event-ID` of the request. ' +
           'CURSOR_EXPIRED when its place is no longer kept: read the list by query and subscribe anew.',
       }),
     },
     subscribe: async (_root, { filter, after }, context) => {
       const matches = await parseFeedFilter(context, filter ?? null);
-      const source = await subscribeToFeed(context, after ?? null);
-      return liveItems(source, (item) => (matches(item.entry) ? item : null));
+      const source = await subscribeToFeed(context, after ?? context.lastEventId ?? null);
+      return liveItems(source, { pick: (item) => (matches(item.entry) ? item : null), startArgument: 'after' });
     },
     resolve: (item) => valueOf(item),
   }),
@@ -120,7 +139,7 @@ async function watchDelivery(context: SchemaContext, id: string): Promise<AsyncI
     if (current === null) throw notFound('delivery', id);
     const pick = ({ entry: { delivery } }: FeedItem): DeliveryRow | null =>
       delivery?.id === id ? deliveryRowOf(projectId, delivery) : null;
-    return liveItems(source, pick, [current]);
+    return liveItems(source, { pick, first: [current] });
   } catch (error) {
     await source.return?.();
     throw error;
@@ -151,13 +170,19 @@ async function parseFeedFilter(
 ): Promise<(entry: FeedEntry) => boolean> {
   if (filter === null) return () => true;
   await ownedUuids(context, 'webhook', filter.webhookIds ?? null);
-  const { webhookIds = null, statuses = null, eventTypes = null, changes = null } = filter;
+  const { webhookIds = null, statuses = null, eventTypes = null, changes = null, onlyFailures } = filter;
   if (eventTypes !== null) parseEventTypeFilters('filter.eventTypes', eventTypes);
-  return ({ webhookId, delivery, eventType, change }) =>
-    includes(webhookIds, webhookId) &&
-    includes(statuses, delivery?.status) &&
-    includes(changes, change) &&
-    (eventTypes === null || (eventType !== null && matchesEventType(eventTypes, eventType)));
+  return (entry) =>
+    includes(webhookIds, entry.webhookId) &&
+    includes(statuses, entry.delivery?.status) &&
+    includes(changes, entry.change) &&
+    (onlyFailures !== true || isFailure(entry)) &&
+    (eventTypes === null || (entry.eventType !== null && matchesEventType(eventTypes, entry.eventType)));
+}
+
+/** Whether an attempt failed, or the delivery did with or without one. */
+function isFailure({ change, attempt }: FeedEntry): boolean {
+  return change === 'FAILED' || attempt?.outcome === 'FAILED';
 }
 
 function includes<Value>(wanted: readonly Value[] | null, value: Value | undefined): boolean {

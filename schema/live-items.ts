@@ -4,17 +4,31 @@ import { apiError, type ErrorCode } from './errors.ts';
 /** What a subscription's field resolves: a value, or the error that ends the subscription. */
 export type LiveItem<Value> = { kind: 'value'; value: Value } | { kind: 'error'; error: unknown };
 
+/** How the feed makes a subscription's items. */
+export interface LivePlan<Value> {
+  /** What an item means to the subscriber; null passes it over. */
+  pick: (item: FeedItem) => Value | null;
+  /** What comes before the feed's items. */
+  first?: readonly Value[];
+  /** The field's argument that only says where to start: subscriptions that differ in nothing else are the same. */
+  startArgument?: string;
+}
+
 /**
- * The items of a feed subscription that `pick` makes something of, after `first` where there is one. A feed that fails
- * gives its error as the last item, so that every transport shows it as an ordinary GraphQL error. It is no generator:
- * `return` must reach the feed while `next` waits.
+ * What a subscription's resolver gives. Whoever serves many subscribers of one kind need not iterate it: `plan` and the
+ * subscription itself are there, so that each item is executed once for all of them.
  */
-export function liveItems<Value>(
-  source: FeedSubscription,
-  pick: (item: FeedItem) => Value | null,
-  first: readonly Value[] = [],
-): AsyncIterableIterator<LiveItem<Value>> {
-  const waiting = [...first];
+export interface LiveItems<Value> extends AsyncIterableIterator<LiveItem<Value>> {
+  readonly plan: LivePlan<Value>;
+  readonly subscription: FeedSubscription;
+}
+
+/**
+ * The items of a feed subscription as the plan makes them. A feed that fails gives its error as the last item, so that
+ * every transport shows it as an ordinary GraphQL error. It is no generator: `return` must reach the feed while `next` waits.
+ */
+export function liveItems<Value>(source: FeedSubscription, plan: LivePlan<Value>): LiveItems<Value> {
+  const waiting = [...(plan.first ?? [])];
   let failed = false;
 
   async function next(): Promise<IteratorResult<LiveItem<Value>>> {
@@ -24,18 +38,20 @@ export function liveItems<Value>(
       if (failed) return { done: true, value: undefined };
       const result = await source.next();
       if (result.done === true) return { done: true, value: undefined };
-      const picked = pick(result.value);
+      const picked = plan.pick(result.value);
       if (picked !== null) return { done: false, value: { kind: 'value', value: picked } };
     }
   }
 
   return {
+    plan,
+    subscription: source,
     next: async () => {
       try {
         return await next();
       } catch (error) {
         failed = true;
-        return { done: false, value: { kind: 'error', error: feedErrorOf(error) } };
+        return { done: false, value: errorItem(error) };
       }
     },
     return: async () => {
@@ -48,6 +64,20 @@ export function liveItems<Value>(
       return this;
     },
   };
+}
+
+/** What a subscription's resolver gave, when it is made of the feed; null when it is any other stream. */
+export function findLiveItems(stream: object): LiveItems<unknown> | null {
+  return isLiveItems(stream) ? stream : null;
+}
+
+function isLiveItems(stream: object): stream is LiveItems<unknown> {
+  return 'plan' in stream && 'subscription' in stream;
+}
+
+/** The item that ends a subscription whose feed failed. */
+export function errorItem(error: unknown): { kind: 'error'; error: unknown } {
+  return { kind: 'error', error: feedErrorOf(error) };
 }
 
 /** The value of an item. Throws the error that it stands for. */

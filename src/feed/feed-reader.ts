@@ -1,3 +1,4 @@
+import { cursorText } from './cursor.ts';
 import type { FeedPosition } from './cursor.ts';
 import type { FeedItem, FeedSubscription } from './feed.ts';
 
@@ -40,6 +41,41 @@ export class FeedReader implements FeedSubscription {
     this.#signal = signal;
     if (signal?.aborted === true) this.end();
     else signal?.addEventListener('abort', this.end, { once: true });
+  }
+
+  get cursor(): string {
+    return cursorText(this.#position.epoch, this.#position.n);
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  peek(countMax: number): readonly FeedItem[] | Promise<readonly FeedItem[]> {
+    const { epoch, n } = this.#position;
+    const items: FeedItem[] = [];
+    while (!this.#ended && items.length < countMax) {
+      const found = this.#source.read({ epoch, n: n + items.length });
+      if (found === null) break;
+      if (found instanceof Promise) {
+        if (items.length === 0) return found.then((page) => page.slice(0, countMax));
+        found.catch(() => {}); // it is asked for again from its own place
+        break;
+      }
+      items.push(found);
+    }
+    return items;
+  }
+
+  skip(count: number): void {
+    this.#page = [].values();
+    this.#position = { epoch: this.#position.epoch, n: this.#position.n + count };
+  }
+
+  onceChanged(wake: () => void): () => void {
+    if (this.#ended) queueMicrotask(wake);
+    this.#resume = wake;
+    return this.#source.onceChanged(wake);
   }
 
   async next(): Promise<IteratorResult<FeedItem, undefined>> {

@@ -87,7 +87,21 @@ export class FeedError extends Error {
  * A live reader. Iterating gives every item after its start, in order, once; it waits when there is none, ends quietly
  * after `return()`, abort or the feed's disposal, and throws FeedError CURSOR_EXPIRED when it fell behind the log.
  */
-export type FeedSubscription = AsyncIterableIterator<FeedItem>;
+export interface FeedSubscription extends AsyncIterableIterator<FeedItem> {
+  /** Its place: the cursor right behind which it goes on. */
+  readonly cursor: string;
+  /** Whether it has ended: nothing comes from it any more. */
+  readonly ended: boolean;
+  /**
+   * The items right behind its place, at most `countMax`, without moving on; none when nothing more is published yet. What
+   * is in the log only comes as a promise, of which none means: ask again. Throws or rejects with FeedError CURSOR_EXPIRED.
+   */
+  peek(countMax: number): readonly FeedItem[] | Promise<readonly FeedItem[]>;
+  /** Moves on by as many items as `peek` gave, or fewer. Not to be mixed with a `next()` that is under way. */
+  skip(count: number): void;
+  /** Calls `wake` when `peek` may answer otherwise or the subscription has ended, perhaps twice; gives the function that forgets it. */
+  onceChanged(wake: () => void): () => void;
+}
 
 export interface SubscribeOptions {
   /** Go on after this cursor; null or absent starts with the next item published after `subscribe` resolved. */

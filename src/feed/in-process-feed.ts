@@ -54,7 +54,7 @@ class InProcessFeed implements Feed {
     const { epoch, first, head } = log.topic;
     try {
       const position = startPosition({ epoch, first, head }, after);
-      return this.#startReader(projectId, log, position, options.signal);
+      return this.#startReader(log, position, options.signal);
     } finally {
       this.#forgetIfNew(projectId, log);
     }
@@ -84,26 +84,25 @@ class InProcessFeed implements Feed {
     return log;
   }
 
-  #startReader(projectId: ProjectId, log: Log, position: FeedPosition, signal: AbortSignal | undefined): FeedReader {
+  #startReader(log: Log, position: FeedPosition, signal: AbortSignal | undefined): FeedReader {
     const source = {
       read: (place: FeedPosition) => readMemory(log.topic, place),
       onceChanged: (wake: () => void) => log.topic.onceChanged(wake),
     };
-    const reader = new FeedReader(source, position, (ended) => this.#forgetReader(projectId, log, ended), signal);
+    const reader = new FeedReader(source, position, (ended) => this.#forgetReader(log, ended), signal);
     if (signal?.aborted === true) return reader;
     if (log.readers.size === 0) this.#unreadCount -= 1;
     log.readers.add(reader);
     return reader;
   }
 
-  #forgetReader(projectId: ProjectId, log: Log, reader: FeedReader): void {
+  #forgetReader(log: Log, reader: FeedReader): void {
     if (!log.readers.delete(reader) || log.readers.size > 0) return;
     this.#unreadCount += 1;
-    this.#forgetIfNew(projectId, log);
     this.#dropUnread();
   }
 
-  /** A topic that was never published to has no cursor to keep it for. */
+  /** A topic that was never published to and that nobody has read has given no cursor to keep it for. */
   #forgetIfNew(projectId: ProjectId, log: Log): void {
     if (log.topic.head === 0 && log.readers.size === 0) this.#drop(projectId);
   }

@@ -9,6 +9,7 @@ import { createHttpEdge, graphqlPath } from './http-edge.ts';
 import { gatewayLimits } from './limits.ts';
 import { createMaskError } from './mask-error.ts';
 import { createOperationRate } from './operation-rate.ts';
+import { SharedSubscriptions } from './shared-subscriptions.ts';
 import { createWebsocketEdge } from './websocket-edge.ts';
 import type { GraphQLSchema } from 'graphql';
 import type { Server, ServerOptions } from 'node:http';
@@ -70,7 +71,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const authentication = createAuthentication({ ...options, limits });
   const charge = options.rate && createOperationRate(options.rate.limit, options.rate.pointsPerMinute);
   const crossOrigin = createCrossOrigin(options.allowedOrigins);
-  const pipeline = createGraphqlPipeline({ ...options, authentication, charge, maskError, limits });
+  const subscriptions = new SharedSubscriptions({ ...options, maskError });
+  const pipeline = createGraphqlPipeline({ ...options, authentication, charge, maskError, limits, subscriptions });
   const watch = startConnectionWatch({ ...options, limits });
   const { persistedOperations } = options;
   const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations };

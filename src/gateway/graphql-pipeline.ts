@@ -10,6 +10,7 @@ import { createOperationAdmission } from './operation-admission.ts';
 import { currentOperation } from './operation-scope.ts';
 import { findPersistedOperation } from './persisted-operations.ts';
 import { parseJsonBody, parseQueryString } from './request-params.ts';
+import { useSharedSubscriptions } from './use-shared-subscriptions.ts';
 import type { DocumentNode, GraphQLSchema } from 'graphql';
 import type { Plugin, YogaServerInstance } from 'graphql-yoga';
 import type { SchemaContext } from '../../schema/context.ts';
@@ -17,6 +18,7 @@ import type { Authenticated, Authentication } from './authentication.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { ChargeOperation } from './operation-rate.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
+import type { SharedSubscriptions } from './shared-subscriptions.ts';
 
 /** The one path of every operation: HTTP and event streams call it as a handler, the WebSocket side by `getEnveloped`. */
 export type GraphqlPipeline = YogaServerInstance<object, SchemaContext>;
@@ -32,6 +34,7 @@ export interface GraphqlPipelineOptions {
   /** The only ones that are executed; null: any. */
   persistedOperations: PersistedOperations | null;
   limits: GatewayLimits;
+  subscriptions: SharedSubscriptions;
 }
 
 /** Text of documents that are kept parsed. */
@@ -46,7 +49,7 @@ export function createGraphqlPipeline(options: GraphqlPipelineOptions): GraphqlP
     context: async ({ params }) => {
       const scope = currentOperation();
       await admit(scope, params);
-      return options.createContext(scope.caller, scope.requestId);
+      return { ...options.createContext(scope.caller, scope.requestId), lastEventId: scope.lastEventId };
     },
     plugins: [
       useAuthentication(options.authentication),
@@ -54,6 +57,7 @@ export function createGraphqlPipeline(options: GraphqlPipelineOptions): GraphqlP
       options.persistedOperations !== null && usePersistedOperations(options.persistedOperations),
       useDocumentLimits(options),
       useRateLimitStatus(),
+      useSharedSubscriptions(options.subscriptions),
     ],
     maskedErrors: {
       // Several errors at once come here again, one by one.

@@ -1,15 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { parseAuthorization } from './credentials.ts';
-import { createOperationScope, runOperation } from './operation-scope.ts';
+import { createEventStream } from './event-stream.ts';
+import { changeCaller, createOperationScope, runOperation } from './operation-scope.ts';
 import { checkReadiness } from './readiness.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { ConnectionWatch } from './connection-watch.ts';
 import type { CrossOrigin } from './cross-origin.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
-import type { OperationScope } from './operation-scope.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { OperationScope } from './operation-scope.ts';
 import type { ReadinessChecks } from './readiness.ts';
 
 /** The HTTP side: `/graphql`, `/health`, `/ready`. */
@@ -97,7 +98,7 @@ async function graphql(
   if (refusal !== null) return answerError(response, refusal.status, 'BAD_USER_INPUT', refusal.message);
   const streams = accept.includes('text/event-stream');
   const scope = createOperationScope(requestId, streams ? 'sse' : 'http', null);
-  const unwatch = streams ? watchStream(request, response, { state, options, scope }) : null;
+  const unwatch = streams ? watchStream(request, response, { scope, state, options }) : null;
   await runOperation(scope, options.logger, async () => {
     // Yoga's own promise does not settle when the reader goes away in the middle; the response's end always comes.
     const closed = once(response, 'close');
@@ -120,13 +121,17 @@ async function pipelineAnswer(
   }
 }
 
-/** An event stream lives as long as a WebSocket does, so it is looked after in the same way. Yoga sends its pings. */
+/** An event stream lives as long as a WebSocket does, so it is looked after in the same way. Yoga sends its pings where it answers. */
 function watchStream(
   request: IncomingMessage,
   response: ServerResponse,
-  { state, options, scope }: { state: State; options: HttpEdgeOptions; scope: OperationScope },
+  { scope, state, options }: { scope: OperationScope; state: State; options: HttpEdgeOptions },
 ): () => void {
   const credentials = parseAuthorization(request.headers.authorization);
+  const lastEventId = request.headers['last-event-id'];
+  const stream = createEventStream(response);
+  scope.lastEventId = typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : null;
+  scope.serveEvents = stream.serve;
   const cut = (): void => void response.destroy();
   state.streams.add(response);
   const unwatch = options.watch.add({
@@ -135,10 +140,10 @@ function watchStream(
     get caller() {
       return scope.caller;
     },
-    onCaller: (caller) => (scope.caller = caller),
+    onCaller: (caller) => changeCaller(scope, caller),
     onForbidden: cut,
     onStalled: cut,
-    onPing: () => undefined,
+    onPing: stream.beat,
   });
   return () => {
     unwatch();

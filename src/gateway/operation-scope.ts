@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DocumentNode, OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
+import type { LiveSubscription } from './live-subscription.ts';
 import type { RateStatus } from './operation-rate.ts';
 
 /** One GraphQL operation, from its request to its last answer, on either transport. */
@@ -18,6 +19,12 @@ export interface OperationScope {
   rateLimit: RateStatus | null;
   /** Given back when the operation ends. */
   readonly held: DisposableStack;
+  /** The cursor that the request names as the last that it has seen. */
+  lastEventId: string | null;
+  /** The operation when it turned out to be a subscription to the feed; it ends with the scope. */
+  live: LiveSubscription | null;
+  /** Answers with such a subscription as server-sent events; null where the client does not ask for them. */
+  serveEvents: ((live: LiveSubscription) => Promise<void>) | null;
 }
 
 const storage = new AsyncLocalStorage<OperationScope>();
@@ -31,7 +38,9 @@ export async function runOperation(scope: OperationScope, logger: Logger, run: (
   try {
     await storage.run(scope, run);
   } finally {
-    const { caller, errorCodes, rateLimit, document: _document, held, ...known } = scope;
+    const { caller, errorCodes, rateLimit, document: _document, held, ...more } = scope;
+    const { live, lastEventId: _lastEventId, serveEvents: _serveEvents, ...known } = more;
+    live?.end();
     held.dispose();
     if (known.operationType !== null || errorCodes.size > 0) {
       const durationMs = Math.round((performance.now() - startedAt) * 10) / 10;
@@ -65,7 +74,15 @@ export function createOperationScope(
     errorCodes: new Set(),
     rateLimit: null,
     held: new DisposableStack(),
+    lastEventId: null,
+    live: null,
+    serveEvents: null,
   };
+}
+
+/** Calls a function as part of an operation that goes on without it. */
+export function inOperation<Result>(scope: OperationScope, call: () => Result): Result {
+  return storage.run(scope, call);
 }
 
 /** Gives the scope that the calling code runs in. Throws outside of `runOperation`: that is a bug of the gateway. */
@@ -73,4 +90,10 @@ export function currentOperation(): OperationScope {
   const scope = storage.getStore();
   if (scope === undefined) throw new Error('no GraphQL operation is under way here');
   return scope;
+}
+
+/** Tells an operation under way that its key's holder has other rights now. */
+export function changeCaller(scope: OperationScope, caller: Caller): void {
+  scope.caller = caller;
+  scope.live?.changeCaller(caller);
 }

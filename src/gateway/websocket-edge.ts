@@ -1,25 +1,26 @@
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
 import { getOperationAST, GraphQLError, OperationTypeNode } from 'graphql';
-import { CloseCode, handleProtocols, makeServer } from 'graphql-ws';
+import { handleProtocols, makeServer } from 'graphql-ws';
 import { WebSocketServer } from 'ws';
 import { parseConnectionParams } from './credentials.ts';
+import { formatResult } from './format-result.ts';
 import { formatError } from './mask-error.ts';
-import { createOperationScope, currentOperation, runOperation } from './operation-scope.ts';
+import { currentOperation } from './operation-scope.ts';
 import { findPersistedOperation } from './persisted-operations.ts';
+import { closeSocket, createSession, openSession, startLive, watchSession } from './websocket-session.ts';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { ExecutionArgs, FormattedExecutionResult } from 'graphql';
-import type { Context, OperationResult, Server, SubscribePayload } from 'graphql-ws';
+import type { ExecutionArgs } from 'graphql';
+import type { Context, OperationResult, SubscribePayload } from 'graphql-ws';
 import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
-import type { Administrator, Caller } from '../../schema/context.ts';
 import type { Authentication } from './authentication.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
+import type { Protocol, Session } from './websocket-session.ts';
 
 /** The WebSocket side of `/graphql`: subprotocol graphql-transport-ws. */
 export interface WebsocketEdge {
@@ -43,24 +44,9 @@ export interface WebsocketEdgeOptions {
   logger: Logger;
 }
 
-/** One socket. */
-interface Session {
-  readonly socket: WebSocket;
-  readonly request: IncomingMessage;
-  caller: Caller | Administrator | null;
-  key: string | null;
-  /** Results of queries and mutations under way. */
-  readonly answers: Set<Promise<unknown>>;
-}
-
-type Protocol = Server<{ session: Session }>;
 type ProtocolContext = Context<Record<string, unknown>, { session: Session }>;
-type ProtocolResult = Exclude<Awaited<OperationResult>, AsyncIterable<unknown>>;
 type Executor = (args: ExecutionArgs) => OperationResult;
 
-/** A socket that was told to close has this long to answer before its connection is cut. */
-const closeGraceMs = 2_000;
-const tryAgainLater = 1013;
 /** As HTTP's 429; graphql-ws clients do not try again by themselves. */
 const tooManyRequests = 4429;
 const goingAway = 1001;
@@ -73,7 +59,7 @@ export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdg
   const sessions = new Set<Session>();
 
   const open = (socket: WebSocket, request: IncomingMessage): void => {
-    const session: Session = { socket, request, caller: null, key: null, answers: new Set() };
+    const session = createSession(socket, request);
     sessions.add(session);
     const unwatch = watchSession(session, watch);
     const opened = openSession(session, protocol, { limits, logger });
@@ -104,76 +90,6 @@ export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdg
   };
 }
 
-function closeSocket(socket: WebSocket, code: number, reason: string): void {
-  if (socket.readyState !== socket.OPEN) return; // closing already, with a timer of its own
-  socket.close(code, reason);
-  const timer = setTimeout(() => socket.terminate(), closeGraceMs);
-  socket.once('close', () => clearTimeout(timer));
-}
-
-function watchSession(session: Session, watch: ConnectionWatch): () => void {
-  const { socket, request } = session;
-  let answered = true;
-  socket.on('pong', () => (answered = true));
-  return watch.add({
-    socket: request.socket,
-    get key() {
-      return session.key;
-    },
-    get caller() {
-      return session.caller;
-    },
-    onCaller: (caller) => (session.caller = caller),
-    onForbidden: () => closeSocket(socket, CloseCode.Forbidden, 'Forbidden'),
-    onStalled: () => closeSocket(socket, tryAgainLater, 'Try again later'),
-    onPing() {
-      if (!answered) return socket.terminate();
-      answered = false;
-      socket.ping();
-    },
-  });
-}
-
-/** Speaks the protocol over the socket. Each message runs in its own operation scope. */
-function openSession(
-  session: Session,
-  protocol: Protocol,
-  { limits, logger }: { limits: GatewayLimits; logger: Logger },
-): (code: number, reason: string) => Promise<void> {
-  const { socket } = session;
-  const failed = (error: unknown): void => {
-    logger.error({ err: error }, 'a websocket message could not be handled');
-    closeSocket(socket, CloseCode.InternalServerError, 'Internal server error');
-  };
-  const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
-  return protocol.opened(
-    {
-      protocol: socket.protocol,
-      // Resolves when the kernel has taken the message: until then the next item of its subscription is not pulled.
-      // On a socket that is closing it waits for the end: resolving at once would pull a ready source without a pause,
-      // in microtasks, and nothing else would ever run again.
-      send: async (data) => {
-        if (socket.readyState !== socket.OPEN) return await gone;
-        await new Promise<void>((resolve) => socket.send(data, () => resolve()));
-      },
-      close: (code = CloseCode.InternalServerError, reason = '') => closeSocket(socket, code, reason),
-      onMessage: (handle) => {
-        socket.on('message', (message) => {
-          if (socket.readyState !== socket.OPEN) return;
-          if (socket.bufferedAmount > limits.bufferedBytesMax) {
-            logger.info({ waitingBytes: socket.bufferedAmount }, 'a reader that takes nothing asks for more');
-            return closeSocket(socket, tryAgainLater, 'Try again later');
-          }
-          const text = Buffer.isBuffer(message) ? message.toString() : ''; // ws gives buffers unless told otherwise
-          const scope = createOperationScope(randomUUID(), 'websocket', session.caller);
-          runOperation(scope, logger, async () => await handle(text)).catch(failed);
-        });
-      },
-    },
-    { session },
-  );
-}
-
 function createProtocol(options: WebsocketEdgeOptions): Protocol {
   const executors = new WeakMap<ExecutionArgs, Executor>();
   const execute: Executor = (args) => {
@@ -192,6 +108,10 @@ function createProtocol(options: WebsocketEdgeOptions): Protocol {
     },
     execute,
     subscribe: execute,
+    onOperation: (context, id) => {
+      const { live } = currentOperation();
+      return live === null ? undefined : startLive(context.extra.session, id, live);
+    },
     onNext: (...[, , , , result]) => formatResult(result),
     onError: (_context, _id, _payload, errors) => errors.map(formatError),
   });
@@ -255,10 +175,4 @@ function counted(answers: Set<Promise<unknown>>, result: OperationResult): Opera
   answers.add(answer);
   answer.then(forget, forget);
   return answer;
-}
-
-function formatResult({ errors, ...rest }: ProtocolResult): FormattedExecutionResult {
-  const data = rest.data === undefined ? {} : { data: rest.data };
-  const extensions = rest.extensions === undefined ? {} : { extensions: rest.extensions };
-  return { ...data, ...extensions, ...(errors ? { errors: errors.map(formatError) } : {}) };
 }

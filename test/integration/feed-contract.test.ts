@@ -51,6 +51,15 @@ async function cursorsOf(feed: Feed, projectId: ReturnType<typeof newProjectId>,
 
 const ended = { done: true, value: undefined };
 
+/** What is behind the reader's place, at most seven items, once there is something. */
+async function peekSome(reader: FeedSubscription): Promise<readonly FeedItem[]> {
+  return await vi.waitFor(async () => {
+    const items = await reader.peek(7);
+    if (items.length === 0) throw new Error('nothing is there');
+    return items;
+  });
+}
+
 describe.each(implementations)('the feed $name', ({ start }) => {
   test('without a cursor a subscription gives what is published after it, also when others read already', async () => {
     await using feed = await start();
@@ -62,6 +71,34 @@ describe.each(implementations)('the feed $name', ({ start }) => {
     await feed.publish(projectId, [entryOf('after')]);
     expect(await takeLabels(first, 2)).toEqual(['between', 'after']);
     expect(await takeLabels(second, 1)).toEqual(['after']);
+  });
+
+  test('what is behind a place can be looked at without moving on, through the log and on to live, and news wakes once it is there', async () => {
+    await using feed = await start();
+    const projectId = newProjectId();
+    const reader = await feed.subscribe(projectId);
+    const beginning = reader.cursor;
+    expect(await reader.peek(10)).toEqual([]);
+    const woken = new Promise<void>((resolve) => reader.onceChanged(resolve));
+    await feed.publish(projectId, entriesOf(1, 120));
+    await woken;
+    const first = await peekSome(reader);
+    expect(first[0] && labelOf(first[0])).toBe('1');
+    expect(reader.cursor).toBe(beginning);
+    expect((await peekSome(reader))[0]?.cursor).toBe(first[0]?.cursor);
+    const seen: (string | null)[] = [];
+    while (seen.length < 120) {
+      const items = await peekSome(reader);
+      seen.push(...items.map(labelOf));
+      reader.skip(items.length);
+      expect(reader.cursor).toBe(items.at(-1)?.cursor);
+    }
+    expect(seen).toEqual(labels(1, 120));
+    expect([await reader.peek(10), reader.ended]).toEqual([[], false]);
+    const wokenAtEnd = new Promise<void>((resolve) => reader.onceChanged(resolve));
+    await reader.return?.();
+    await wokenAtEnd;
+    expect([await reader.peek(10), reader.ended]).toEqual([[], true]);
   });
 
   test('every cursor resumes with the very next item, through the log and on to live, in order', async () => {

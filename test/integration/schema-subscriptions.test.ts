@@ -162,7 +162,7 @@ describe('deliveryFeed', () => {
     await resumed.stop();
   });
 
-  test('is narrowed by webhook, status, event type and change', async () => {
+  test('is narrowed by webhook, status, event type, change and failure', async () => {
     const other = await addWebhook(fixture, { name: 'Other' });
     const otherDelivery = await addDelivery(fixture, other, { status: 'DELIVERED' });
     const document =
@@ -175,18 +175,40 @@ describe('deliveryFeed', () => {
       delivery: null,
       attempt: null,
     };
+    const failedAttempt: FeedEntry = {
+      ...(await entryOf('RETRY_SCHEDULED', deliveryId, 'other.type')),
+      attempt: {
+        id: idFromUuid('attempt', newUuid()),
+        number: 1,
+        outcome: 'FAILED',
+        trigger: 'AUTOMATIC',
+        startedAt: new Date().toISOString(),
+        durationMs: 5,
+        dnsMs: null,
+        connectMs: null,
+        tlsMs: null,
+        firstByteMs: null,
+        responseStatus: 500,
+        errorCode: null,
+        errorMessage: null,
+      },
+    };
     const entries = [
       await entryOf('ATTEMPTED', deliveryId, 'invoice.paid'),
       statusChanged,
       await entryOf('DELIVERED', otherDelivery, 'config.deployed'),
       await entryOf('CANCELLED', deliveryId, 'end.of_test'),
+      failedAttempt,
+      await entryOf('FAILED', deliveryId, 'end.of_test'),
     ];
     const expectations: [object, string[]][] = [
       [{ webhookIds: [other] }, ['WEBHOOK_STATUS_CHANGED', 'DELIVERED']],
       [{ statuses: ['DELIVERED'] }, ['DELIVERED']],
-      [{ eventTypes: ['invoice.*', 'end.of_test'] }, ['ATTEMPTED', 'CANCELLED']],
+      [{ eventTypes: ['invoice.*', 'end.of_test'] }, ['ATTEMPTED', 'CANCELLED', 'FAILED']],
       [{ changes: ['WEBHOOK_STATUS_CHANGED', 'CANCELLED'] }, ['WEBHOOK_STATUS_CHANGED', 'CANCELLED']],
       [{ webhookIds: [other], changes: null }, ['WEBHOOK_STATUS_CHANGED', 'DELIVERED']],
+      [{ onlyFailures: true }, ['RETRY_SCHEDULED', 'FAILED']],
+      [{ onlyFailures: false, changes: ['CANCELLED', 'FAILED'] }, ['CANCELLED', 'FAILED']],
     ];
     const feeds = await Promise.all(expectations.map(async ([filter]) => await started(document, { filter })));
     await publish(...entries);

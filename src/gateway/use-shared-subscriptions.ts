@@ -1,0 +1,62 @@
+import { createSourceEventStream, execute } from 'graphql';
+import { findLiveItems } from '../../schema/live-items.ts';
+import { currentOperation } from './operation-scope.ts';
+import type { ExecutionArgs, ExecutionResult } from 'graphql';
+import type { Plugin } from 'graphql-yoga';
+import type { SharedSubscriptions } from './shared-subscriptions.ts';
+
+/**
+ * Tells the operation's scope when a subscription turns out to be one to the feed: its transport then writes the shared
+ * results, and leaves the stream of its own alone that every subscription gives.
+ */
+export function useSharedSubscriptions(subscriptions: SharedSubscriptions): Plugin {
+  return {
+    onSubscribe: ({ setSubscribeFn }) => {
+      setSubscribeFn(async (args: ExecutionArgs) => {
+        const source = await createSourceEventStream(args);
+        if (!(Symbol.asyncIterator in source)) return source;
+        const scope = currentOperation();
+        const items = findLiveItems(source);
+        if (items !== null) scope.live = subscriptions.open(args, items, scope);
+        return resultsOf(source, args);
+      });
+    },
+    onResultProcess: (hook) => {
+      const { live, serveEvents } = currentOperation();
+      if (live === null || serveEvents === null) return;
+      hook.setResultProcessor(async (_result, { Response }) => {
+        await serveEvents(live);
+        return new Response(null); // the answer has been written and has ended
+      }, 'text/event-stream');
+    },
+  };
+}
+
+/**
+ * A subscription's results, one execution for each item; they end with the first failure of their source. It is no
+ * generator: `return` must reach the source while `next` waits.
+ */
+function resultsOf(source: AsyncIterable<unknown>, args: ExecutionArgs): AsyncIterableIterator<ExecutionResult> {
+  const iterator = source[Symbol.asyncIterator]();
+  const done = { done: true, value: undefined } as const;
+  let failed = false;
+  return {
+    async next() {
+      if (failed) return done;
+      try {
+        const item = await iterator.next();
+        return item.done === true ? done : { done: false, value: await execute({ ...args, rootValue: item.value }) };
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    },
+    async return() {
+      await iterator.return?.();
+      return done;
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
