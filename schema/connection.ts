@@ -36,7 +36,7 @@ export interface PageWindow {
 export interface Connection<Row> {
   edges: { cursor: string; node: Row }[];
   pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null };
-  totalCount: () => Promise<number>;
+  totalCount: () => Promise<number | null>;
 }
 
 /**
@@ -46,7 +46,7 @@ export interface Connection<Row> {
 export async function loadConnection<Row extends { id: string }>(
   args: ConnectionArgs,
   find: (window: PageWindow) => Promise<readonly Row[]>,
-  count: () => Promise<number>,
+  count: () => Promise<number | null>,
 ): Promise<Connection<Row>> {
   const page = parsePage(args);
   return connectionOf(page, await find(windowOf(page)), count);
@@ -83,7 +83,7 @@ export function windowOf(page: PageRequest): PageWindow {
 export function connectionOf<Row extends { id: string }>(
   page: PageRequest,
   rows: readonly Row[],
-  count: () => Promise<number>,
+  count: () => Promise<number | null>,
 ): Connection<Row> {
   const more = rows.length > page.size;
   const kept = rows.slice(0, page.size);

@@ -10,6 +10,7 @@ import './test-webhook.ts';
 import './event.ts';
 import './emit-event.ts';
 import './delivery.ts';
+import './delivery-relations.ts';
 import './resend-delivery.ts';
 import './cancel-delivery.ts';
 import './attempt.ts';

@@ -6,7 +6,8 @@ import { maskedWebhookHeaders } from '../src/store/webhook-headers.ts';
 import { builder } from './builder.ts';
 import { projectUuidOf } from './caller.ts';
 import { loadConnection } from './connection.ts';
-import { DeliveryConnection, loadDeliveries } from './delivery.ts';
+import { DeliveryConnection } from './delivery.ts';
+import { loadDeliveries } from './delivery-pages.ts';
 import { DeliveryFilter } from './delivery-filter.ts';
 import { badInput, notFound } from './errors.ts';
 import { Header } from './header.ts';
@@ -139,8 +140,8 @@ export const Webhook = builder.prismaObject('Webhook', {
         ...t.arg.connectionArgs(),
         filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
       },
-      resolve: async (webhook, args, context, info) =>
-        await loadDeliveries({ webhookId: webhook.id }, args, context, info),
+      resolve: async (webhook, args, context) =>
+        await loadDeliveries({ parent: 'webhook', uuid: webhook.id }, args, context),
     }),
   }),
 });
