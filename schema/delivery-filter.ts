@@ -139,9 +139,10 @@ export async function ownedUuids(
   context: SchemaContext,
   kind: IdKind & ('webhook' | 'event'),
   ids: readonly string[] | null,
+  argument = `filter.${kind}Ids`,
 ): Promise<string[] | null> {
   if (ids === null) return null;
-  requireShort(`filter.${kind}Ids`, ids);
+  requireShort(argument, ids);
   const loader = ownedLoader(context)[kind];
   return await Promise.all(
     [...new Set(ids)].map(async (id) => {

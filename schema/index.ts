@@ -16,6 +16,8 @@ import './cancel-delivery.ts';
 import './attempt.ts';
 import './attempt-preview.ts';
 import './delivery-feed.ts';
+import './delivery-stats.ts';
+import './delivery-stats-ticked.ts';
 
 // The whole schema: each file adds its types with the queries and mutations beside them. Invariants: every root field
 // names the permission it needs (required-permission.ts), and every resolver reads and writes within the caller's

@@ -7,10 +7,11 @@ import { runHistory } from './history.ts';
 import { runIsolation } from './isolation.ts';
 import { runLatency } from './latency.ts';
 import { machineFacts } from './machine.ts';
+import { runQuery } from './query.ts';
 import { runSoak } from './soak.ts';
 import type { BenchRun, ScenarioResult } from './compare.ts';
 
-// `npm run bench -- [deliver|latency|isolation|emit|history|soak …]`: what Posthorn can do on this machine, as ratios to what
+// `npm run bench -- [deliver|latency|isolation|emit|history|query|soak …]`: what Posthorn can do on this machine, as ratios to what
 // was measured beside it in the same run. Every scenario is bounded, runs its variants in turn, and checks that received =
 // accepted = recorded: what does not add up is printed at the end, and the exit code is 1.
 
@@ -20,6 +21,7 @@ const scenarios: Record<string, (run: BenchRun) => Promise<ScenarioResult[]>> = 
   isolation: runIsolation,
   emit: runEmit,
   history: runHistory,
+  query: runQuery,
   soak: runSoak,
 };
 

@@ -55,6 +55,11 @@ const trials: Record<string, Trial> = {
     stranger: 'nothing',
     document: '{ nodes(ids: [$project, $webhook, $event, $delivery, $attempt, $apiKey]) { id } }',
   },
+  'Query.deliveryStats': {
+    ...view,
+    stranger: 'NOT_FOUND',
+    document: '{ deliveryStats(webhookIds: [$webhook]) { counts { total } } }',
+  },
   'Query.webhook': { ...view, stranger: 'NOT_FOUND', document: '{ webhook(id: $webhook) { id } }' },
   'Query.webhooks': {
     ...view,
@@ -123,6 +128,11 @@ const trials: Record<string, Trial> = {
     stranger: 'own',
     document:
       'mutation { createApiKey(input: { name: "Mine", permissions: [VIEW_WEBHOOKS] }) { apiKey { id } key userErrors { code } } }',
+  },
+  'Subscription.deliveryStatsTicked': {
+    ...view,
+    stranger: 'NOT_FOUND',
+    document: 'subscription { deliveryStatsTicked(webhookIds: [$webhook]) { at } }',
   },
   'Subscription.deliveryFeed': {
     ...view,

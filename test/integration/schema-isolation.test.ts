@@ -110,6 +110,10 @@ const trials: Record<string, Trial> = {
     document: '{ deliveries { nodes { id } totalCount } }',
     expected: nothing,
   },
+  'Query.deliveryStats': {
+    document: 'query ($webhook: ID!) { deliveryStats(webhookIds: [$webhook]) { counts { total } } }',
+    expected: topLevelNotFound,
+  },
   'Query.apiKeys': { document: '{ apiKeys { nodes { id } totalCount } }', expected: nothing },
   'Mutation.updateWebhook': {
     ...mutation('updateWebhook', 'id: $id, name: "Mine"', 'webhook { id }'),
@@ -155,6 +159,10 @@ const trials: Record<string, Trial> = {
   },
   'Subscription.deliveryUpdated': {
     document: 'subscription ($delivery: ID!) { deliveryUpdated(id: $delivery) { id } }',
+    expected: topLevelNotFound,
+  },
+  'Subscription.deliveryStatsTicked': {
+    document: 'subscription ($webhook: ID!) { deliveryStatsTicked(webhookIds: [$webhook]) { at } }',
     expected: topLevelNotFound,
   },
 };
