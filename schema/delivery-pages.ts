@@ -1,5 +1,6 @@
 import { createContextCache } from '@pothos/core';
 import DataLoader from 'dataloader';
+import type { GraphQLResolveInfo } from 'graphql';
 import {
   countDeliveries,
   type DeliveryConditions,
@@ -7,6 +8,7 @@ import {
   type DeliveryParent,
   listDeliveries,
   type ListedDelivery,
+  type ListedPair,
 } from '../src/store/delivery-pages.ts';
 import { ReadLimitError } from '../src/store/limited-read.ts';
 import { callerOf } from './caller.ts';
@@ -14,6 +16,8 @@ import { type Connection, type ConnectionArgs, loadConnection, type PageWindow }
 import type { SchemaContext } from './context.ts';
 import { deliveryConditions, type DeliveryFilterInput } from './delivery-filter.ts';
 import { apiError } from './errors.ts';
+import { joinedEvents } from './joined-events.ts';
+import { isSelected } from './selected-fields.ts';
 
 // Pages of deliveries, of a project, of webhooks or of events: one statement for all lists of an operation that ask for
 // the same, however many parents they belong to. Nothing is remembered: what a subscription shows must be as of now.
@@ -34,14 +38,21 @@ export async function loadDeliveries(
   scope: DeliveryScope,
   args: DeliveryListArgs,
   context: SchemaContext,
+  info: GraphQLResolveInfo,
 ): Promise<Connection<ListedDelivery>> {
   const conditions = await deliveryConditions(context, args.filter ?? {});
+  const withEvents = isSelected(info, eventPaths);
   return await loadConnection(
     args,
-    async (window) => await pageLoader(context).load({ scope, conditions, window }),
+    async (window) => await pageLoader(context).load({ scope, conditions, window: { ...window, withEvents } }),
     async () => await countLoader(context).load({ scope, conditions, window: null }),
   );
 }
+
+const eventPaths = [
+  ['nodes', 'event'],
+  ['edges', 'node', 'event'],
+];
 
 interface ListKey<Window> {
   scope: DeliveryScope;
@@ -52,15 +63,13 @@ interface ListKey<Window> {
 const pageLoader = createContextCache(
   (context: SchemaContext) =>
     new DataLoader(
-      async (keys: readonly ListKey<PageWindow>[]) =>
-        await loadTogether(keys, async (lists, { where: { id = {} }, orderBy, take }) => {
-          const window = {
-            below: id.lt ?? null,
-            above: id.gt ?? null,
-            newestFirst: orderBy.id === 'desc',
-            count: take,
-          };
-          return await listDeliveries(context.database, callerOf(context).projectId, lists, window).catch(tooMany);
+      async (keys: readonly ListKey<PageWindow & { withEvents: boolean }>[]) =>
+        await loadTogether(keys, async (lists, { where: { id = {} }, orderBy, take: count, withEvents }) => {
+          const bounds = { below: id.lt ?? null, above: id.gt ?? null };
+          const window = { ...bounds, newestFirst: orderBy.id === 'desc', count, withEvents };
+          const { projectId } = callerOf(context);
+          const pages = await listDeliveries(context.database, projectId, lists, window).catch(tooMany);
+          return pages.map((pairs) => pairs.map(joinedRow));
         }),
       { cache: false },
     ),
@@ -102,6 +111,12 @@ async function loadTogether<Window, Value>(
     if (value === undefined) throw new Error(`nothing was loaded for ${key.scope.parent} ${key.scope.uuid}`);
     return value;
   });
+}
+
+/** The delivery's row, which its event is found by. */
+function joinedRow({ delivery, event }: ListedPair): ListedDelivery {
+  if (event !== null) joinedEvents.set(delivery, event);
+  return delivery;
 }
 
 /** A count that takes too long is not known. */

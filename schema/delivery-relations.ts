@@ -1,12 +1,14 @@
 import { createContextCache } from '@pothos/core';
 import DataLoader from 'dataloader';
 import { idFromUuid } from '../src/domain/ids.ts';
+import { quickDates } from '../src/store/quick-dates.ts';
 import { builder } from './builder.ts';
 import { projectUuidOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery } from './delivery.ts';
 import { notFound } from './errors.ts';
 import { Event, type EventRow } from './event.ts';
+import { joinedEvents } from './joined-events.ts';
 import { Webhook, type WebhookRow } from './webhook.ts';
 
 // What a delivery leads to: one statement for the events and one for the webhooks of all deliveries that an operation
@@ -16,7 +18,7 @@ builder.prismaObjectFields(Delivery, (t) => ({
   event: t.field({
     type: Event,
     description: 'What is delivered.',
-    resolve: async (delivery, _args, context) => await eventLoader(context).load(delivery.eventId),
+    resolve: (delivery, _args, context) => joinedEvents.get(delivery) ?? eventLoader(context).load(delivery.eventId),
   }),
   webhook: t.field({
     type: Webhook,
@@ -66,7 +68,12 @@ const webhookLoader = createContextCache(
       async (uuids) => {
         const values = [[...new Set(uuids)], projectUuidOf(context)];
         const { pipeline } = context.database;
-        const { rows } = await pipeline.query<WebhookRow>({ name: 'webhooks-by-id', text: webhooksSql, values });
+        const { rows } = await pipeline.query<WebhookRow>({
+          name: 'webhooks-by-id',
+          text: webhooksSql,
+          values,
+          types: quickDates,
+        });
         const byId = new Map(rows.map((row) => [row.id, row]));
         return uuids.map((uuid) => byId.get(uuid) ?? notFound('webhook', idFromUuid('webhook', uuid)));
       },

@@ -126,7 +126,7 @@ builder.queryFields((t) => ({
       ...t.arg.connectionArgs(),
       filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
     },
-    resolve: async (_root, args, context) =>
-      await loadDeliveries({ parent: 'project', uuid: projectUuidOf(context) }, args, context),
+    resolve: async (_root, args, context, info) =>
+      await loadDeliveries({ parent: 'project', uuid: projectUuidOf(context) }, args, context, info),
   }),
 }));

@@ -66,7 +66,8 @@ export const Event = builder.prismaObject('Event', {
         ...t.arg.connectionArgs(),
         filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
       },
-      resolve: async (event, args, context) => await loadDeliveries({ parent: 'event', uuid: event.id }, args, context),
+      resolve: async (event, args, context, info) =>
+        await loadDeliveries({ parent: 'event', uuid: event.id }, args, context, info),
     }),
   }),
 });

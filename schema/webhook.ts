@@ -140,8 +140,8 @@ export const Webhook = builder.prismaObject('Webhook', {
         ...t.arg.connectionArgs(),
         filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
       },
-      resolve: async (webhook, args, context) =>
-        await loadDeliveries({ parent: 'webhook', uuid: webhook.id }, args, context),
+      resolve: async (webhook, args, context, info) =>
+        await loadDeliveries({ parent: 'webhook', uuid: webhook.id }, args, context, info),
     }),
   }),
 });

@@ -1,11 +1,21 @@
-import type { Delivery } from '../../prisma/generated/client/client.ts';
+import type { Delivery, Event } from '../../prisma/generated/client/client.ts';
 import type { DeliveryStatus } from '../domain/delivery.ts';
 import { type ProjectId, uuidOf } from '../domain/ids.ts';
 import type { Database } from './database.ts';
 import { readMany } from './limited-read.ts';
+import { quickDates } from './quick-dates.ts';
 
 /** A delivery as lists read it. */
 export type ListedDelivery = Omit<Delivery, 'held' | 'claimedAt'>;
+
+/** An event as lists read it: without its body. */
+export type ListedEvent = Omit<Event, 'body'>;
+
+/** A delivery and, when it was asked for and is still there, its event. */
+export interface ListedPair {
+  delivery: ListedDelivery;
+  event: ListedEvent | null;
+}
 
 /** What lists of deliveries belong to. */
 export type DeliveryParent = 'project' | 'webhook' | 'event';
@@ -34,6 +44,8 @@ export interface DeliveryWindow {
   above: string | null;
   newestFirst: boolean;
   count: number;
+  /** Whether to read their events with them. */
+  withEvents: boolean;
 }
 
 /** Lists of deliveries that differ in nothing but what they belong to. */
@@ -57,7 +69,7 @@ export async function listDeliveries(
   projectId: ProjectId,
   lists: DeliveryLists,
   window: DeliveryWindow,
-): Promise<ListedDelivery[][]> {
+): Promise<ListedPair[][]> {
   const { keyColumn, keys, shared, rest } = drivenBy(lists);
   const { values, bind } = createBinder();
   const order = window.newestFirst ? 'desc' : 'asc';
@@ -66,7 +78,7 @@ export async function listDeliveries(
   const wanted = bind(keys);
   const count = bind(window.count);
   const text = `
-    select page.*, wanted.position::int
+    select page.*, wanted.position::int ${window.withEvents ? eventColumns : ''}
     from unnest(${wanted}::uuid[]) with ordinality as wanted(id, position)
     cross join lateral (
       select ${columns} from deliveries d
@@ -74,10 +86,11 @@ export async function listDeliveries(
         ${conditionsSql(rest, bind)}
       order by d.id ${order} limit ${count}::int
     ) page
+    ${window.withEvents ? 'left join events e on e.id = page."eventId"' : ''}
     ${shared ? `order by page.id ${order} limit ${count}::int` : `order by wanted.position, page.id ${order}`}`;
   const rows = isPlain(lists.conditions)
-    ? (await database.pipeline.query<PageRow>({ name: planName(lists, window), text, values })).rows
-    : await readMany<PageRow>(database, { text, values });
+    ? (await database.pipeline.query<PageRow>({ name: planName(lists, window), text, values, types: quickDates })).rows
+    : await readMany<PageRow>(database, { text, values, types: quickDates });
   return byParent(lists, shared, rows);
 }
 
@@ -97,7 +110,25 @@ export async function countDeliveries(
   return shared ? [rows.reduce((sum, { count }) => sum + count, 0)] : rows.map(({ count }) => count);
 }
 
-type PageRow = ListedDelivery & { position: number };
+const eventColumns = `, e.type as "eventType", e.occurred_at as "eventOccurredAt", e.created_at as "eventCreatedAt",
+  e.idempotency_key as "eventIdempotencyKey"`;
+
+interface JoinedEvent {
+  /** Null when the event is gone, and absent when it was not asked for. */
+  eventType?: string | null;
+  eventOccurredAt: Date;
+  eventCreatedAt: Date;
+  eventIdempotencyKey: string | null;
+}
+
+type PageRow = ListedDelivery & JoinedEvent & { position: number };
+
+function pairOf(row: PageRow): ListedPair {
+  const { eventType = null, eventOccurredAt: occurredAt, eventCreatedAt: createdAt } = row;
+  if (eventType === null) return { delivery: row, event: null };
+  const { eventId: id, projectId, eventIdempotencyKey: idempotencyKey } = row;
+  return { delivery: row, event: { id, projectId, type: eventType, occurredAt, createdAt, idempotencyKey } };
+}
 
 /** What the rows are found by: an index begins with it, so that each key costs no more than its own page. */
 interface Drive {
@@ -129,10 +160,10 @@ function drivenBy({ parent, parentUuids, conditions }: DeliveryLists): Drive {
   return { keyColumn: 'project_id', keys: parentUuids, shared: true, rest: conditions };
 }
 
-function byParent({ parentUuids }: DeliveryLists, shared: boolean, rows: readonly PageRow[]): ListedDelivery[][] {
-  if (shared) return [[...rows]];
-  const pages: ListedDelivery[][] = parentUuids.map(() => []);
-  for (const row of rows) pages[row.position - 1]?.push(row);
+function byParent({ parentUuids }: DeliveryLists, shared: boolean, rows: readonly PageRow[]): ListedPair[][] {
+  if (shared) return [rows.map(pairOf)];
+  const pages: ListedPair[][] = parentUuids.map(() => []);
+  for (const row of rows) pages[row.position - 1]?.push(pairOf(row));
   return pages;
 }
 
@@ -149,9 +180,9 @@ function isPlain({
   return narrowing.every((condition) => condition === null);
 }
 
-function planName({ parent }: DeliveryLists, { below, above, newestFirst }: DeliveryWindow): string {
+function planName({ parent }: DeliveryLists, { below, above, newestFirst, withEvents }: DeliveryWindow): string {
   const bounds = `${below === null ? '' : '-below'}${above === null ? '' : '-above'}`;
-  return `deliveries-of-${parent}${bounds}${newestFirst ? '' : '-oldest-first'}`;
+  return `deliveries-of-${parent}${bounds}${newestFirst ? '' : '-oldest-first'}${withEvents ? '-with-events' : ''}`;
 }
 
 type Bind = (value: unknown) => string;
