@@ -1,6 +1,7 @@
 import { createContextCache } from '@pothos/core';
 import DataLoader from 'dataloader';
-import { Prisma } from '../prisma/generated/client/client.ts';
+import type { QueryConfig } from 'pg';
+import type { Prisma } from '../prisma/generated/client/client.ts';
 import type { PageWindow } from './connection.ts';
 import type { SchemaContext } from './context.ts';
 
@@ -67,25 +68,27 @@ const countLoader = createContextCache(
 async function loadTogether(context: SchemaContext, keys: readonly AttemptsKey[]): Promise<AttemptRow[][]> {
   const byWindow = Map.groupBy(keys, ({ window }) => JSON.stringify(window));
   const found = new Map<AttemptsKey, AttemptRow[]>();
-  for (const group of byWindow.values()) {
+  const loadGroup = async (group: readonly AttemptsKey[]): Promise<void> => {
     const [{ window } = { window: null }] = group;
-    if (window === null) continue;
+    if (window === null) return;
     const uuids = [...new Set(group.map((key) => key.deliveryUuid))];
-    const rows = await context.database.prisma.$queryRaw<AttemptRow[]>(attemptsSql(uuids, window));
+    const { rows } = await context.database.pipeline.query<AttemptRow>(attemptsStatement(uuids, window));
     const byDelivery = Map.groupBy(rows, (row) => row.deliveryId);
     for (const key of group) found.set(key, byDelivery.get(key.deliveryUuid) ?? []);
-  }
+  };
+  await Promise.all([...byWindow.values()].map(loadGroup));
   return keys.map((key) => found.get(key) ?? []);
 }
 
 /** The lateral join reads at most `take` rows of each delivery, by the index on (delivery_id, id). */
-function attemptsSql(deliveryUuids: readonly string[], { where, orderBy, take }: PageWindow): Prisma.Sql {
-  const below = where.id?.lt === undefined ? Prisma.empty : Prisma.sql`and a.id < ${where.id.lt}::uuid`;
-  const above = where.id?.gt === undefined ? Prisma.empty : Prisma.sql`and a.id > ${where.id.gt}::uuid`;
-  const order = orderBy.id === 'desc' ? Prisma.sql`desc` : Prisma.sql`asc`;
-  return Prisma.sql`
+function attemptsStatement(deliveryUuids: readonly string[], { where, orderBy, take }: PageWindow): QueryConfig {
+  const { lt = null, gt = null } = where.id ?? {};
+  const bounds = [lt, gt].filter((bound) => bound !== null);
+  const below = lt === null ? '' : 'and a.id < $3::uuid';
+  const above = gt === null ? '' : `and a.id > $${lt === null ? 3 : 4}::uuid`;
+  const text = `
     select page.*
-    from unnest(${deliveryUuids}::uuid[]) with ordinality as wanted(id, position)
+    from unnest($1::uuid[]) with ordinality as wanted(id, position)
     cross join lateral (
       select a.id, a.delivery_id as "deliveryId", a.number, a.outcome, a.trigger, a.started_at as "startedAt",
         a.duration_ms as "durationMs", a.dns_ms as "dnsMs", a.connect_ms as "connectMs", a.tls_ms as "tlsMs",
@@ -93,10 +96,12 @@ function attemptsSql(deliveryUuids: readonly string[], { where, orderBy, take }:
         a.error_message as "errorMessage"
       from attempts a
       where a.delivery_id = wanted.id ${below} ${above}
-      order by a.id ${order}
-      limit ${take}
+      order by a.id ${orderBy.id}
+      limit $2::int
     ) page
-    order by wanted.position, page.id ${order}`;
+    order by wanted.position, page.id ${orderBy.id}`;
+  const name = `attempts-${orderBy.id}${lt === null ? '' : '-below'}${gt === null ? '' : '-above'}`;
+  return { name, text, values: [deliveryUuids, take, ...bounds] };
 }
 
 async function countTogether(context: SchemaContext, deliveryUuids: readonly string[]): Promise<number[]> {

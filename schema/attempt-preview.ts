@@ -7,6 +7,7 @@ import {
 import { builder } from './builder.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery, type DeliveryRow } from './delivery.ts';
+import { loadWebhook } from './delivery-relations.ts';
 import { Webhook, type WebhookRow } from './webhook.ts';
 
 const reckoning =
@@ -34,20 +35,15 @@ const AttemptPreview = builder.objectRef<AttemptPreviewShape>('AttemptPreview').
   }),
 });
 
-/** What a delivery's coming attempts depend on of its webhook. */
-const previewedWebhook = { status: true, deletedAt: true, retrySchedule: true } as const;
-type PreviewedWebhook = Pick<WebhookRow, keyof typeof previewedWebhook>;
-
 builder.prismaObjectField(Delivery, 'upcomingAttempts', (t) =>
   t.field({
     type: [UpcomingAttempt],
-    // Selected with the row where the row is read here; deliveries from the feed load it, a page of them together.
-    select: { webhook: { select: previewedWebhook } },
     description:
       'The attempts it has before it, by the webhook’s retry schedule as it now is, were all of them to fail; empty when it has ended, or its webhook takes nothing any more. The one being made is not among them. While the webhook is paused: as if it were resumed now.',
-    resolve: (delivery, _args, { settings }) => {
-      if (!isTaken(delivery, delivery.webhook)) return [];
-      return upcomingAttempts(delivery, retryScheduleOf(delivery.webhook, settings), new Date());
+    resolve: async (delivery, _args, context) => {
+      const webhook = await loadWebhook(context, delivery.webhookId);
+      if (!isTaken(delivery, webhook)) return [];
+      return upcomingAttempts(delivery, retryScheduleOf(webhook, context.settings), new Date());
     },
   }),
 );
@@ -63,7 +59,7 @@ builder.prismaObjectField(Webhook, 'attemptPreview', (t) =>
 );
 
 /** Whether the webhook takes the delivery, now or once it is resumed; a test goes to a disabled webhook too. */
-function isTaken(delivery: Pick<DeliveryRow, 'trigger'>, { status, deletedAt }: PreviewedWebhook): boolean {
+function isTaken(delivery: Pick<DeliveryRow, 'trigger'>, { status, deletedAt }: WebhookRow): boolean {
   return deletedAt === null && (status !== 'DISABLED' || delivery.trigger === 'TEST');
 }
 

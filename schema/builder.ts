@@ -10,7 +10,7 @@ import requiredPermission from './required-permission.ts';
 export interface BuilderTypes {
   Context: SchemaContext;
   PrismaTypes: PrismaTypes;
-  Connection: { totalCount: () => Promise<number> };
+  Connection: { totalCount: () => Promise<number | null> };
   DefaultFieldNullability: false;
   DefaultEdgesNullability: { list: false; items: false };
   DefaultNodeNullability: false;
@@ -62,7 +62,7 @@ builder.subscriptionType({ description: 'What an API key or access token can wat
 builder.globalConnectionField('totalCount', (t) =>
   t.int({
     description:
-      'How many there are in all, with the same filter; counted only when asked for. Null when it is not known.',
+      'How many there are in all, with the same filter; counted only when asked for. Null when they are too many to be counted in time.',
     nullable: true,
     extensions: { cost: 50 },
     resolve: (connection) => connection.totalCount(),

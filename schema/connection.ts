@@ -18,13 +18,16 @@ export interface ConnectionArgs {
  * One page to read, newest first: rows with an id below `after` and above `before`. A backward page is read oldest
  * first, from the end of the list.
  */
-export interface PageRequest {
+export interface PageRequest<Cursor = string> {
   size: number;
   backward: boolean;
-  /** UUIDs; the rows they were taken from may be gone. */
-  after: string | null;
-  before: string | null;
+  /** UUIDs, or what another order is by; the rows they were taken from may be gone. */
+  after: Cursor | null;
+  before: Cursor | null;
 }
+
+/** Reads a cursor. Throws BAD_USER_INPUT naming the argument when it is none of the list. */
+export type ParseCursor<Cursor> = (argument: string, cursor: string) => Cursor;
 
 /** What a list query is given: spread it into Prisma's arguments. One row more than the page says whether it goes on. */
 export interface PageWindow {
@@ -37,7 +40,7 @@ export interface PageWindow {
 export interface Connection<Row> {
   edges: { cursor: string; node: Row }[];
   pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null };
-  totalCount: () => Promise<number>;
+  totalCount: () => Promise<number | null>;
 }
 
 /**
@@ -47,7 +50,7 @@ export interface Connection<Row> {
 export async function loadConnection<Row extends { id: string }>(
   args: ConnectionArgs,
   find: (window: PageWindow) => Promise<readonly Row[]>,
-  count: () => Promise<number>,
+  count: () => Promise<number | null>,
 ): Promise<Connection<Row>> {
   const page = parsePage(args);
   return connectionOf(page, await find(windowOf(page)), count);
@@ -55,15 +58,24 @@ export async function loadConnection<Row extends { id: string }>(
 
 /** Reads a connection's arguments. Throws BAD_USER_INPUT naming the argument and its value. */
 export function parsePage(args: ConnectionArgs): PageRequest {
+  return parsePageBy(args, parseCursor);
+}
+
+/** Reads the arguments of a connection whose order has cursors of its own. Throws as `parsePage` does. */
+export function parsePageBy<Cursor>(args: ConnectionArgs, parse: ParseCursor<Cursor>): PageRequest<Cursor> {
   const { first = null, last = null } = args;
   if (first !== null && last !== null) {
     throw badInput('last', 'absent when first is given', last);
   }
+  const cursorIn = (argument: 'after' | 'before'): Cursor | null => {
+    const cursor = args[argument] ?? null;
+    return cursor === null ? null : parse(argument, cursor);
+  };
   return {
     size: parseSize('first', first) ?? parseSize('last', last) ?? pageNodesDefault,
     backward: last !== null,
-    after: parseCursor('after', args.after ?? null),
-    before: parseCursor('before', args.before ?? null),
+    after: cursorIn('after'),
+    before: cursorIn('before'),
   };
 }
 
@@ -82,13 +94,14 @@ export function windowOf(page: PageRequest): PageWindow {
 
 /** The page that the rows of its window make. */
 export function connectionOf<Row extends { id: string }>(
-  page: PageRequest,
+  page: PageRequest<unknown>,
   rows: readonly Row[],
-  count: () => Promise<number>,
+  count: () => Promise<number | null>,
+  cursorOfRow: (row: Row) => string = ({ id }) => cursorOf(id),
 ): Connection<Row> {
   const more = rows.length > page.size;
   const kept = rows.slice(0, page.size);
-  const edges = (page.backward ? kept.toReversed() : kept).map((node) => ({ cursor: cursorOf(node.id), node }));
+  const edges = (page.backward ? kept.toReversed() : kept).map((node) => ({ cursor: cursorOfRow(node), node }));
   return {
     edges,
     pageInfo: {
@@ -106,8 +119,7 @@ export function cursorOf(uuid: string): string {
   return Buffer.from(uuid.replaceAll('-', ''), 'hex').toString('base64url');
 }
 
-function parseCursor(argument: string, cursor: string | null): string | null {
-  if (cursor === null) return null;
+function parseCursor(argument: string, cursor: string): string {
   const bytes = Buffer.from(cursor, 'base64url');
   if (bytes.length !== 16 || bytes.toString('base64url') !== cursor) {
     throw badInput(argument, 'a cursor of this list', cursor);

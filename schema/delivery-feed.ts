@@ -1,8 +1,6 @@
-import { createContextCache } from '@pothos/core';
-import DataLoader from 'dataloader';
 import type { DeliveryStatus as Status } from '../src/domain/delivery.ts';
 import { matchesEventType } from '../src/domain/event-type.ts';
-import { idFromUuid, uuidOf } from '../src/domain/ids.ts';
+import { uuidOf } from '../src/domain/ids.ts';
 import type { FeedChange, FeedEntry, FeedItem, FeedSubscription } from '../src/feed/feed.ts';
 import { Attempt } from './attempt.ts';
 import { builder } from './builder.ts';
@@ -10,11 +8,12 @@ import { callerOf, projectUuidOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
 import { Delivery, deliveryColumns, type DeliveryRow } from './delivery.ts';
 import { DeliveryStatus, ownedUuids, parseEventTypeFilters } from './delivery-filter.ts';
+import { loadWebhook } from './delivery-relations.ts';
 import { notFound } from './errors.ts';
 import { attemptRowOf, deliveryRowOf } from './feed-rows.ts';
 import { feedErrorOf, type LiveItem, liveItems, valueOf } from './live-items.ts';
 import { findUuid } from './uuid.ts';
-import { Webhook, webhookColumns, type WebhookRow } from './webhook.ts';
+import { Webhook } from './webhook.ts';
 
 const Change = builder.enumType('DeliveryChange', {
   description: 'What changed.',
@@ -80,7 +79,7 @@ const DeliveryFeedItem = builder.objectRef<FeedItem>('DeliveryFeedItem').impleme
     webhook: t.field({
       type: Webhook,
       description: 'The webhook, as it is now.',
-      resolve: async ({ entry }, _args, context) => await webhookLoader(context).load(uuidOf(entry.webhookId)),
+      resolve: async ({ entry }, _args, context) => await loadWebhook(context, uuidOf(entry.webhookId)),
     }),
   }),
 });
@@ -188,19 +187,3 @@ function isFailure({ change, attempt }: FeedEntry): boolean {
 function includes<Value>(wanted: readonly Value[] | null, value: Value | undefined): boolean {
   return wanted === null || (value !== undefined && wanted.includes(value));
 }
-
-/** Batched, and never remembered: a subscription's context lives as long as its socket. */
-const webhookLoader = createContextCache(
-  (context: SchemaContext) =>
-    new DataLoader<string, WebhookRow>(
-      async (uuids) => {
-        const rows = await context.database.prisma.webhook.findMany({
-          select: webhookColumns,
-          where: { id: { in: [...new Set(uuids)] }, projectId: projectUuidOf(context) },
-        });
-        const byId = new Map(rows.map((row) => [row.id, row]));
-        return uuids.map((uuid) => byId.get(uuid) ?? notFound('webhook', idFromUuid('webhook', uuid)));
-      },
-      { cache: false },
-    ),
-);

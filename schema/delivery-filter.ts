@@ -1,7 +1,10 @@
+import { createContextCache } from '@pothos/core';
+import DataLoader from 'dataloader';
 import type { Prisma } from '../prisma/generated/client/client.ts';
 import { isEventTypeFilter } from '../src/domain/event-type.ts';
 import type { IdKind } from '../src/domain/ids.ts';
 import type { DeliveryStatus as Status } from '../src/domain/delivery.ts';
+import type { CreatedRange, DeliveryConditions } from '../src/store/delivery-pages.ts';
 import { builder } from './builder.ts';
 import { projectUuidOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
@@ -36,6 +39,7 @@ export interface DeliveryFilterInput {
   eventIds?: readonly string[] | null | undefined;
   since?: Date | null | undefined;
   until?: Date | null | undefined;
+  responseStatus?: number | null | undefined;
 }
 
 /** The GraphQL input of it. */
@@ -50,28 +54,50 @@ export const DeliveryFilter = builder.inputType('DeliveryFilter', {
     eventIds: t.idList({ description: 'Of one of these events; at most 100.' }),
     since: t.field({ type: 'DateTime', description: 'Created then or later.' }),
     until: t.field({ type: 'DateTime', description: 'Created before then.' }),
+    responseStatus: t.int({
+      description:
+        'Whose last attempt was answered with this HTTP status, from 100 to 599. A status that is rare among many ' +
+        'deliveries is best looked for together with `since`.',
+    }),
   }),
 });
 
 /**
- * The condition that a filter means. Throws NOT_FOUND for a webhook or event that the project does not have, and
- * BAD_USER_INPUT for what is no event-type filter, or too long.
+ * The conditions that a filter means. Throws NOT_FOUND for a webhook or event that the project does not have, and
+ * BAD_USER_INPUT for what is no event-type filter, no HTTP status, or too long.
  */
-export async function deliveryWhere(
+export async function deliveryConditions(
   context: SchemaContext,
-  filter: DeliveryFilterInput | null,
-): Promise<Prisma.DeliveryWhereInput> {
-  if (filter === null) return {};
-  const { statuses, eventTypes, since, until } = filter;
-  const webhookUuids = await ownedUuids(context, 'webhook', filter.webhookIds ?? null);
-  const eventUuids = await ownedUuids(context, 'event', filter.eventIds ?? null);
+  filter: DeliveryFilterInput,
+): Promise<DeliveryConditions> {
+  const { webhookIds = null, eventIds = null, statuses = null, eventTypes = null, responseStatus = null } = filter;
   return {
-    ...(webhookUuids && { webhookId: { in: webhookUuids } }),
-    ...(eventUuids && { eventId: { in: eventUuids } }),
-    ...(statuses && { status: { in: [...statuses] } }),
-    ...(eventTypes && { event: eventTypeWhere(parseEventTypeFilters('filter.eventTypes', eventTypes)) }),
-    ...createdWhere(since, until),
+    webhookUuids: await ownedUuids(context, 'webhook', webhookIds),
+    eventUuids: await ownedUuids(context, 'event', eventIds),
+    statuses,
+    eventTypes: eventTypes && eventTypeCondition(parseEventTypeFilters('filter.eventTypes', eventTypes)),
+    created: createdWhere(filter.since, filter.until),
+    responseStatus: parseResponseStatus(responseStatus),
   };
+}
+
+function parseResponseStatus(status: number | null): number | null {
+  if (status === null || (status >= 100 && status <= 599)) return status;
+  throw badInput('filter.responseStatus', 'an HTTP status from 100 to 599', status);
+}
+
+function eventTypeCondition(filters: readonly string[]): DeliveryConditions['eventTypes'] {
+  if (filters.includes('*')) return null;
+  const [exact, families] = [
+    filters.filter((filter) => !filter.endsWith('.*')),
+    filters.filter((filter) => filter.endsWith('.*')),
+  ];
+  return { exact, patterns: families.map((filter) => `${likePrefix(filter)}%`) };
+}
+
+/** What `config.*` begins with, as LIKE takes it: `_` stands for any character there. */
+function likePrefix(filter: string): string {
+  return filter.slice(0, -1).replaceAll('_', String.raw`\_`);
 }
 
 /** The events whose type one of the filters takes. */
@@ -79,8 +105,8 @@ export function eventTypeWhere(filters: readonly string[]): Prisma.EventWhereInp
   if (filters.includes('*')) return {};
   return {
     OR: filters.map((filter) => ({
-      // Prisma makes LIKE of it and leaves `_`, which stands for any character there, as it is.
-      type: filter.endsWith('.*') ? { startsWith: filter.slice(0, -1).replaceAll('_', String.raw`\_`) } : filter,
+      // Prisma makes LIKE of it and leaves `_` as it is.
+      type: filter.endsWith('.*') ? { startsWith: likePrefix(filter) } : filter,
     })),
   };
 }
@@ -97,10 +123,7 @@ export function parseEventTypeFilters(argument: string, filters: readonly string
  * Rows created from `since` on and before `until`. Nothing is indexed by its time of creation, but ids begin with it:
  * the bounds on the id, a little wider, let Postgres find the range by the index.
  */
-export function createdWhere(
-  since: Date | null | undefined,
-  until: Date | null | undefined,
-): { createdAt?: { gte?: Date; lt?: Date }; id?: { gte?: string; lt?: string } } {
+export function createdWhere(since: Date | null | undefined, until: Date | null | undefined): CreatedRange {
   if (!since && !until) return {};
   return {
     createdAt: { ...(since && { gte: since }), ...(until && { lt: until }) },
@@ -116,17 +139,43 @@ export async function ownedUuids(
   context: SchemaContext,
   kind: IdKind & ('webhook' | 'event'),
   ids: readonly string[] | null,
+  argument = `filter.${kind}Ids`,
 ): Promise<string[] | null> {
   if (ids === null) return null;
-  requireShort(`filter.${kind}Ids`, ids);
-  const uuids = new Map(ids.map((id) => [id, findUuid(kind, id)]));
-  const wanted = [...uuids.values()].filter((uuid) => uuid !== null);
-  const query = { where: { id: { in: wanted }, projectId: projectUuidOf(context) }, select: { id: true } };
+  requireShort(argument, ids);
+  const loader = ownedLoader(context)[kind];
+  return await Promise.all(
+    [...new Set(ids)].map(async (id) => {
+      const uuid = findUuid(kind, id);
+      if (uuid === null || !(await loader.load(uuid))) throw notFound(kind, id);
+      return uuid;
+    }),
+  );
+}
+
+/** Whether the project has what a UUID names: one statement for all that is asked at once, by however many fields. */
+const ownedLoader = createContextCache((context: SchemaContext) => {
   const { webhook, event } = context.database.prisma;
-  const rows = kind === 'webhook' ? await webhook.findMany(query) : await event.findMany(query);
-  const owned = new Set(rows.map((row) => row.id));
-  for (const [id, uuid] of uuids) if (uuid === null || !owned.has(uuid)) throw notFound(kind, id);
-  return wanted;
+  const queryOf = (uuids: readonly string[]) => ({
+    where: { id: { in: [...new Set(uuids)] }, projectId: projectUuidOf(context) },
+    select: { id: true },
+  });
+  return {
+    webhook: ownershipLoader(async (uuids) => await webhook.findMany(queryOf(uuids))),
+    event: ownershipLoader(async (uuids) => await event.findMany(queryOf(uuids))),
+  };
+});
+
+function ownershipLoader(
+  find: (uuids: readonly string[]) => Promise<readonly { id: string }[]>,
+): DataLoader<string, boolean> {
+  return new DataLoader<string, boolean>(
+    async (uuids) => {
+      const owned = new Set((await find(uuids)).map(({ id }) => id));
+      return uuids.map((uuid) => owned.has(uuid));
+    },
+    { cache: false },
+  );
 }
 
 function requireShort(argument: string, list: readonly unknown[]): void {

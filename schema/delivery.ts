@@ -1,14 +1,13 @@
 import { queryFromInfo } from '@pothos/plugin-prisma';
-import type { GraphQLResolveInfo } from 'graphql';
 import type { Prisma } from '../prisma/generated/client/client.ts';
 import { idFromUuid } from '../src/domain/ids.ts';
 import { AttemptConnection, Attempt } from './attempt.ts';
 import { countAttempts, findLastAttempt, loadAttempts } from './attempt-loaders.ts';
 import { builder } from './builder.ts';
 import { projectUuidOf } from './caller.ts';
-import { type Connection, type ConnectionArgs, loadConnection } from './connection.ts';
-import type { SchemaContext } from './context.ts';
-import { DeliveryFilter, type DeliveryFilterInput, deliveryWhere, DeliveryStatus } from './delivery-filter.ts';
+import { loadConnection } from './connection.ts';
+import { DeliveryFilter, DeliveryStatus } from './delivery-filter.ts';
+import { loadDeliveries } from './delivery-pages.ts';
 import { notFound } from './errors.ts';
 import { findUuid } from './uuid.ts';
 
@@ -67,8 +66,6 @@ export const Delivery = builder.prismaObject('Delivery', {
       description: 'When it ended; null while it has not.',
       resolve: (delivery) => delivery.finishedAt,
     }),
-    event: t.relation('event', { description: 'What is delivered.' }),
-    webhook: t.relation('webhook', { description: 'Where it is delivered to; perhaps deleted since.' }),
     lastAttempt: t.field({
       type: Attempt,
       nullable: true,
@@ -94,38 +91,6 @@ export const DeliveryConnection = builder.connectionObject(
   { type: Delivery, name: 'DeliveryConnection', description: 'Deliveries, newest first.' },
   { name: 'DeliveryEdge', description: 'A delivery and its place in the list.' },
 );
-
-/** What a field that lists deliveries was asked. */
-export interface DeliveryListArgs extends ConnectionArgs {
-  filter?: DeliveryFilterInput | null | undefined;
-}
-
-/** Loads a page of the project's deliveries within `scope`, with exactly the relations that the query selects. */
-export async function loadDeliveries(
-  scope: Prisma.DeliveryWhereInput,
-  args: DeliveryListArgs,
-  context: SchemaContext,
-  info: GraphQLResolveInfo,
-): Promise<Connection<DeliveryRow>> {
-  const projectId = projectUuidOf(context);
-  const { delivery } = context.database.prisma;
-  const where: Prisma.DeliveryWhereInput = {
-    AND: [{ projectId }, scope, await deliveryWhere(context, args.filter ?? null)],
-  };
-  const { select } = queryFromInfo({
-    context,
-    info,
-    typeName: 'Delivery',
-    paths: [['nodes'], ['edges', 'node']],
-    select: deliveryColumns,
-  });
-  return await loadConnection(
-    args,
-    async ({ where: bounds, ...window }) =>
-      await delivery.findMany({ select, ...window, where: { AND: [where, bounds] } }),
-    async () => await delivery.count({ where }),
-  );
-}
 
 /** When the next attempt of the delivery is to come, or null. */
 export function nextAttemptAt(delivery: Pick<DeliveryRow, 'status' | 'dueAt'>, now: Date): Date | null {
@@ -161,6 +126,7 @@ builder.queryFields((t) => ({
       ...t.arg.connectionArgs(),
       filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
     },
-    resolve: async (_root, args, context, info) => await loadDeliveries({}, args, context, info),
+    resolve: async (_root, args, context, info) =>
+      await loadDeliveries({ parent: 'project', uuid: projectUuidOf(context) }, args, context, info),
   }),
 }));

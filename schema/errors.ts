@@ -2,7 +2,13 @@ import { GraphQLError } from 'graphql';
 import type { Permission } from '../src/domain/permissions.ts';
 
 /** The `extensions.code` of every top-level error that a resolver gives on purpose. Stable text. */
-export type ErrorCode = 'UNAUTHENTICATED' | 'FORBIDDEN' | 'NOT_FOUND' | 'BAD_USER_INPUT' | 'CURSOR_EXPIRED';
+export type ErrorCode =
+  | 'UNAUTHENTICATED'
+  | 'FORBIDDEN'
+  | 'NOT_FOUND'
+  | 'BAD_USER_INPUT'
+  | 'CURSOR_EXPIRED'
+  | 'QUERY_TOO_COMPLEX';
 
 /** Makes the error that a resolver throws; what is thrown without a code is a bug and gets masked by the gateway. */
 export function apiError(code: ErrorCode, message: string): GraphQLError {

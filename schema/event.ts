@@ -8,7 +8,8 @@ import { builder } from './builder.ts';
 import { projectUuidOf } from './caller.ts';
 import { loadConnection } from './connection.ts';
 import type { SchemaContext } from './context.ts';
-import { DeliveryConnection, loadDeliveries } from './delivery.ts';
+import { DeliveryConnection } from './delivery.ts';
+import { loadDeliveries } from './delivery-pages.ts';
 import { createdWhere, DeliveryFilter, eventTypeWhere, parseEventTypeFilters } from './delivery-filter.ts';
 import { notFound } from './errors.ts';
 import { findUuid } from './uuid.ts';
@@ -65,7 +66,8 @@ export const Event = builder.prismaObject('Event', {
         ...t.arg.connectionArgs(),
         filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
       },
-      resolve: async (event, args, context, info) => await loadDeliveries({ eventId: event.id }, args, context, info),
+      resolve: async (event, args, context, info) =>
+        await loadDeliveries({ parent: 'event', uuid: event.id }, args, context, info),
     }),
   }),
 });

@@ -17,6 +17,7 @@ import './event-type-mutations.ts';
 import './emit-event.ts';
 import './emit-events.ts';
 import './delivery.ts';
+import './delivery-relations.ts';
 import './resend-delivery.ts';
 import './cancel-delivery.ts';
 import './replay-event.ts';
@@ -26,6 +27,8 @@ import './cancel-recovery.ts';
 import './attempt.ts';
 import './attempt-preview.ts';
 import './delivery-feed.ts';
+import './delivery-stats.ts';
+import './delivery-stats-ticked.ts';
 
 // The whole schema: each file adds its types with the queries and mutations beside them. Invariants: every root field
 // names the permission it needs (required-permission.ts), and every resolver reads and writes within the caller's

@@ -5,12 +5,13 @@ import { idFromUuid } from '../src/domain/ids.ts';
 import { maskedWebhookHeaders } from '../src/store/webhook-headers.ts';
 import { builder } from './builder.ts';
 import { projectUuidOf } from './caller.ts';
-import { loadConnection } from './connection.ts';
-import { DeliveryConnection, loadDeliveries } from './delivery.ts';
+import { DeliveryConnection } from './delivery.ts';
+import { loadDeliveries } from './delivery-pages.ts';
 import { DeliveryFilter } from './delivery-filter.ts';
 import { badInput, notFound } from './errors.ts';
 import { Header } from './header.ts';
 import { findUuid } from './uuid.ts';
+import { loadWebhookConnection, WebhookOrder } from './webhook-order.ts';
 
 /** The columns of a webhook that every list reads. */
 export const webhookColumns = {
@@ -140,7 +141,7 @@ export const Webhook = builder.prismaObject('Webhook', {
         filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
       },
       resolve: async (webhook, args, context, info) =>
-        await loadDeliveries({ webhookId: webhook.id }, args, context, info),
+        await loadDeliveries({ parent: 'webhook', uuid: webhook.id }, args, context, info),
     }),
   }),
 });
@@ -205,7 +206,7 @@ function signsNow(): Prisma.WebhookSecretWhereInput {
 
 /** Pages of webhooks. */
 export const WebhookConnection = builder.connectionObject(
-  { type: Webhook, name: 'WebhookConnection', description: 'Webhooks, newest first.' },
+  { type: Webhook, name: 'WebhookConnection', description: 'Webhooks, in the order asked for.' },
   { name: 'WebhookEdge', description: 'A webhook and its place in the list.' },
 );
 
@@ -243,10 +244,11 @@ builder.queryField('webhooks', (t) =>
   t.field({
     type: WebhookConnection,
     needs: 'VIEW_WEBHOOKS',
-    description: 'The webhooks of the project, newest first, deleted ones left out.',
+    description: 'The webhooks of the project, newest first unless ordered otherwise, deleted ones left out.',
     args: {
       ...t.arg.connectionArgs(),
       filter: t.arg({ type: WebhookFilter, description: 'Only those that all of this is true of.' }),
+      orderBy: t.arg({ type: WebhookOrder, description: 'Their order; newest first unless said.' }),
     },
     resolve: async (_root, args, context, info) => {
       const { webhook } = context.database.prisma;
@@ -263,7 +265,7 @@ builder.queryField('webhooks', (t) =>
         ...(args.filter?.statuses && { status: { in: args.filter.statuses } }),
         ...(args.filter?.eventType && { eventTypes: { hasSome: filtersOf(args.filter.eventType) } }),
       };
-      return await loadConnection(
+      return await loadWebhookConnection(
         args,
         async ({ where: bounds, ...window }) =>
           await webhook.findMany({ select, ...window, where: { AND: [where, bounds] } }),

@@ -1,6 +1,7 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import { PrismaClient } from '../../prisma/generated/client/client.ts';
-import { openPipelines, type DatabaseOptions, type Pipelines } from './pipelines.ts';
+import { type DatabaseOptions, manyRowsPlanning, openPipelines, openPool, type Pipelines } from './pipelines.ts';
+import type { Pool } from 'pg';
 
 // src/store: Postgres, the only truth. One exported function is one query or one transaction, named for its meaning, and
 // takes the project right after the database. Ids are TypeIDs outside and native uuid inside; this folder translates.
@@ -10,18 +11,25 @@ import { openPipelines, type DatabaseOptions, type Pipelines } from './pipelines
 export interface Database extends Pipelines {
   /** Reads and administration. */
   prisma: PrismaClient;
+  /** What a caller asks that may look at many rows: filtered pages, counts, statistics. Apart, so that none of it holds up an emit. */
+  reads: Pool;
 }
+
+/** Connections for reads over many rows: as many of them can be slow at once. */
+const readConnectionsMax = 4;
 
 /** Opens everything; it connects on first use. A process that only delivers opens the pipelines alone: Prisma takes 40 MB. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const pipelines = openPipelines(url, options);
   const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: url, max: 8 }) });
+  const reads = openPool(url, { ...options, max: readConnectionsMax, planning: manyRowsPlanning });
   return {
     prisma,
+    reads,
     pipeline: pipelines.pipeline,
     upkeep: pipelines.upkeep,
     [Symbol.asyncDispose]: async () => {
-      await Promise.all([prisma.$disconnect(), pipelines[Symbol.asyncDispose]()]);
+      await Promise.all([prisma.$disconnect(), reads.end(), pipelines[Symbol.asyncDispose]()]);
     },
   };
 }

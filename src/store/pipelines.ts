@@ -21,6 +21,13 @@ export interface DatabaseOptions {
   onIdleError?: (error: Error) => void;
 }
 
+interface PoolOptions extends DatabaseOptions {
+  /** Most connections. */
+  max: number;
+  /** Settings of each session, as `name=value`. */
+  planning: readonly string[];
+}
+
 // Sessions that cached their plans on tables that were empty kept scanning them when they were large: 500 inserts did 500
 // scans. The pipeline's statements have one good plan, key by key through indexes, and get no other: scans, and joins that
 // would read a whole table or index, are not to be chosen. So that plan can be made once and kept; planning each time took
@@ -32,8 +39,8 @@ const pipelinePlanning = [
   'enable_mergejoin=off',
   'jit=off',
 ];
-// Over many rows the best plan depends on how many: it is made anew each time.
-const upkeepPlanning = ['plan_cache_mode=force_custom_plan', 'enable_seqscan=off', 'jit=off'];
+/** Over many rows the best plan depends on how many: it is made anew each time. */
+export const manyRowsPlanning = ['plan_cache_mode=force_custom_plan', 'enable_seqscan=off', 'jit=off'];
 /** Connections of the hot path: its coalescers have one statement under way each. */
 const pipelineConnectionsMax = 8;
 /** Connections for upkeep. */
@@ -41,24 +48,8 @@ const upkeepConnectionsMax = 3;
 
 /** Opens the pools; they connect on first use. */
 export function openPipelines(url: string, options: DatabaseOptions = {}): Pipelines {
-  const statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
-  const openPool = (max: number, planning: readonly string[]): Pool => {
-    const pool = new Pool({
-      connectionString: url,
-      max,
-      options: planning.map((setting) => `-c ${setting}`).join(' '),
-      statement_timeout: statementTimeoutMs,
-      idle_in_transaction_session_timeout: statementTimeoutMs,
-      // The server ends a statement that is slow; this ends one whose server is silent (a lost route, a frozen machine), which
-      // would hold a coalescer, and with it every claim or record of the process, until TCP gives up a quarter of an hour later.
-      query_timeout: 2 * statementTimeoutMs + 1_000,
-      connectionTimeoutMillis: 5_000,
-    });
-    pool.on('error', (error) => options.onIdleError?.(error));
-    return pool;
-  };
-  const pipeline = openPool(pipelineConnectionsMax, pipelinePlanning);
-  const upkeep = openPool(upkeepConnectionsMax, upkeepPlanning);
+  const pipeline = openPool(url, { ...options, max: pipelineConnectionsMax, planning: pipelinePlanning });
+  const upkeep = openPool(url, { ...options, max: upkeepConnectionsMax, planning: manyRowsPlanning });
   return {
     pipeline,
     upkeep,
@@ -66,6 +57,23 @@ export function openPipelines(url: string, options: DatabaseOptions = {}): Pipel
       await Promise.all([pipeline.end(), upkeep.end()]);
     },
   };
+}
+
+/** Opens a pool whose sessions plan as told; it connects on first use. */
+export function openPool(url: string, { max, planning, statementTimeoutMs = 5_000, onIdleError }: PoolOptions): Pool {
+  const pool = new Pool({
+    connectionString: url,
+    max,
+    options: planning.map((setting) => `-c ${setting}`).join(' '),
+    statement_timeout: statementTimeoutMs,
+    idle_in_transaction_session_timeout: statementTimeoutMs,
+    // The server ends a statement that is slow; this ends one whose server is silent (a lost route, a frozen machine), which
+    // would hold a coalescer, and with it every claim or record of the process, until TCP gives up a quarter of an hour later.
+    query_timeout: 2 * statementTimeoutMs + 1_000,
+    connectionTimeoutMillis: 5_000,
+  });
+  pool.on('error', (error) => onIdleError?.(error));
+  return pool;
 }
 
 /**

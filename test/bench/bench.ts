@@ -8,11 +8,12 @@ import { runHistory } from './history.ts';
 import { runIsolation } from './isolation.ts';
 import { runLatency } from './latency.ts';
 import { machineFacts } from './machine.ts';
+import { runQuery } from './query.ts';
 import { runSoak } from './soak.ts';
 import type { BenchRun, ScenarioResult } from './compare.ts';
 
-// `npm run bench -- [deliver|latency|isolation|emit|history|feed|soak …]`: what Posthorn can do on this machine, as ratios to what
-// was measured beside it in the same run. Every scenario is bounded, runs its variants in turn, and checks that received =
+// `npm run bench -- [deliver|latency|isolation|emit|history|query|feed|soak …]`: what Posthorn can do on this machine, as ratios to
+// what was measured beside it in the same run. Every scenario is bounded, runs its variants in turn, and checks that received =
 // accepted = recorded: what does not add up is printed at the end, and the exit code is 1.
 
 const scenarios: Record<string, (run: BenchRun) => Promise<ScenarioResult[]>> = {
@@ -22,6 +23,7 @@ const scenarios: Record<string, (run: BenchRun) => Promise<ScenarioResult[]>> = 
   emit: runEmit,
   history: runHistory,
   feed: runFeed,
+  query: runQuery,
   soak: runSoak,
 };
 

@@ -155,7 +155,7 @@ async function addProject(
 }
 
 /** Everything as it is by default, but what a benchmark on loopback needs. */
-function settingsOf(databaseUrl: string, redisUrl: string, concurrency: number): Record<string, string> {
+export function settingsOf(databaseUrl: string, redisUrl: string, concurrency: number): Record<string, string> {
   return {
     DATABASE_URL: databaseUrl,
     REDIS_URI_DURABLE: redisUrl,

@@ -56,6 +56,11 @@ const trials: Record<string, Trial> = {
     stranger: 'nothing',
     document: '{ nodes(ids: [$project, $webhook, $event, $delivery, $attempt, $apiKey]) { id } }',
   },
+  'Query.deliveryStats': {
+    ...view,
+    stranger: 'NOT_FOUND',
+    document: '{ deliveryStats(webhookIds: [$webhook]) { counts { total } } }',
+  },
   'Query.webhook': { ...view, stranger: 'NOT_FOUND', document: '{ webhook(id: $webhook) { id } }' },
   'Query.webhooks': {
     ...view,
@@ -146,6 +151,11 @@ const trials: Record<string, Trial> = {
   'Mutation.cleanupDeliveries': {
     ...administrate,
     document: 'mutation { cleanupDeliveries(input: {}) { eventCount userErrors { code } } }',
+  },
+  'Subscription.deliveryStatsTicked': {
+    ...view,
+    stranger: 'NOT_FOUND',
+    document: 'subscription { deliveryStatsTicked(webhookIds: [$webhook], everySeconds: 1) { at complete } }',
   },
   'Subscription.deliveryFeed': {
     ...view,
@@ -279,7 +289,7 @@ describe.each(['embedded', 'redis'] as const)('projects on one Posthorn (%s)', (
   test.each(seen)('$field shows a project what it has', async ({ document }) => {
     for (const { data, errors } of await askEverywhere(owner, fill(document, ids))) {
       expect(errors).toEqual([]);
-      expect(JSON.stringify(data)).toMatch(/"(prj|wh|evt|dlv|key)_|"cursor":"/);
+      expect(JSON.stringify(data)).toMatch(/"(prj|wh|evt|dlv|key)_|"cursor":"|"total":[1-9]|"complete":true/);
     }
   });
 

@@ -139,6 +139,10 @@ const trials: Record<string, Trial> = {
     expected: topLevelNotFound,
   },
   'Query.recoveries': { document: '{ recoveries { nodes { id } totalCount } }', expected: nothing },
+  'Query.deliveryStats': {
+    document: 'query ($webhook: ID!) { deliveryStats(webhookIds: [$webhook]) { counts { total } } }',
+    expected: topLevelNotFound,
+  },
   'Query.apiKeys': { document: '{ apiKeys { nodes { id } totalCount } }', expected: nothing },
   'Query.auditEntries': { document: '{ auditEntries { nodes { id } totalCount } }', expected: nothing },
   'Query.eventTypes': { document: '{ eventTypes { nodes { id } totalCount } }', expected: nothing },
@@ -252,6 +256,10 @@ const trials: Record<string, Trial> = {
   },
   'Subscription.deliveryUpdated': {
     document: 'subscription ($delivery: ID!) { deliveryUpdated(id: $delivery) { id } }',
+    expected: topLevelNotFound,
+  },
+  'Subscription.deliveryStatsTicked': {
+    document: 'subscription ($webhook: ID!) { deliveryStatsTicked(webhookIds: [$webhook]) { at } }',
     expected: topLevelNotFound,
   },
 };

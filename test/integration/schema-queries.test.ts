@@ -66,7 +66,7 @@ describe('a page of deliveries', () => {
     const fewStatements = fixture.statements.splice(0).length;
     const many = await fixture.run(wide, { first: 20 });
     expect(fixture.statements.length).toBe(fewStatements);
-    expect(fewStatements).toBe(5);
+    expect(fewStatements).toBe(4);
     expect(few.errors).toEqual([]);
     expect(many.data.deliveries.nodes).toHaveLength(20);
     expect(many.data.deliveries.nodes[0]).toMatchObject({

@@ -298,3 +298,44 @@ describe('deliveryUpdated', () => {
     },
   );
 });
+
+describe('deliveryStatsTicked', () => {
+  test('tells what happened in each window to the webhooks asked for, without asking the database', async () => {
+    const other = await addWebhook(fixture, { name: 'Ticked' });
+    const otherDelivery = await addDelivery(fixture, other, { status: 'DELIVERED' });
+    const entries = [
+      await entryOf('CREATED', otherDelivery),
+      await entryOf('DELIVERED', otherDelivery),
+      await entryOf('FAILED', deliveryId),
+    ];
+    const ticks = await started(
+      `subscription ($ids: [ID!]) { deliveryStatsTicked(webhookIds: $ids, everySeconds: 1) {
+        at windowSeconds complete changes { created delivered retryScheduled failed skipped cancelled resent }
+        attempts { total succeeded failed } latency { p50Ms p95Ms p99Ms }
+      } }`,
+      { ids: [other] },
+    );
+    fixture.statements.length = 0;
+    await publish(...entries);
+    const item = await ticks.next();
+    expect(item?.errors).toEqual([]);
+    expect(item?.data.deliveryStatsTicked).toMatchObject({
+      windowSeconds: 1,
+      complete: true,
+      changes: { created: 1, delivered: 1, retryScheduled: 0, failed: 0, skipped: 0, cancelled: 0, resent: 0 },
+      attempts: { total: 0, succeeded: 0, failed: 0 },
+      latency: null,
+    });
+    expect(fixture.statements).toEqual([]);
+    const waiting = ticks.next();
+    await ticks.stop();
+    expect(await waiting).toBeNull();
+  });
+
+  test.each([[0], [61], [-5]])('refuses windows of %i seconds as BAD_USER_INPUT', async (everySeconds) => {
+    const document = 'subscription ($every: Int!) { deliveryStatsTicked(everySeconds: $every) { at } }';
+    const watched = await fixture.watch(document, { every: everySeconds });
+    const message = `everySeconds must be from 1 to 60, not ${everySeconds}.`;
+    expect(watched).toMatchObject({ kind: 'refused', answer: { errors: [{ code: 'BAD_USER_INPUT', message }] } });
+  });
+});

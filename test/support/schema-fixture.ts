@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { PrismaPg } from '@prisma/adapter-pg';
 import { execute, type ExecutionResult, parse, subscribe, validate } from 'graphql';
+import type { Pool, QueryConfig } from 'pg';
 import { PrismaClient } from '../../prisma/generated/client/client.ts';
 import type { SchemaContext, SchemaSettings } from '../../schema/context.ts';
 import { schema } from '../../schema/index.ts';
@@ -41,7 +42,7 @@ export interface SchemaFixture extends StoreFixture {
   warnings: string[];
   /** The addresses of the names that there are. */
   hosts: Map<string, string[]>;
-  /** The SQL that Prisma sent since the array was last emptied. */
+  /** The SQL that was sent, by Prisma and through the pools, since the array was last emptied. */
   statements: string[];
   /** A context for a key of the project with the permissions, all of them unless said. */
   contextOf: (projectId: ProjectId, granted?: readonly Permission[]) => SchemaContext;
@@ -75,6 +76,7 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
   });
   prisma.$on('query', (event) => statements.push(event.query));
   stack.defer(async () => await prisma.$disconnect());
+  for (const pool of [opened.pipeline, opened.reads]) noteStatements(pool, statements);
   const db = { ...opened, prisma: prisma as unknown as typeof opened.prisma };
   const feed = stack.use(createInProcessFeed());
   const secretBox = createSecretBox([{ id: 'test', key: randomBytes(32) }]);
@@ -151,6 +153,15 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
     },
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
+}
+
+/** Notes the text of what the pool is asked to run by itself; what runs on a connection of it is not noted. */
+function noteStatements(pool: Pool, statements: string[]): void {
+  const query = pool.query.bind(pool);
+  pool.query = ((statement: string | QueryConfig, ...rest: unknown[]) => {
+    statements.push(typeof statement === 'string' ? statement : statement.text);
+    return query(statement as string, ...(rest as []));
+  }) as Pool['query'];
 }
 
 function operation(document: string, variables: object = {}) {
