@@ -42,10 +42,14 @@ const EmitEventInput = builder.inputType('EmitEventInput', {
         'What there is to say about it; 256 KiB with the envelope. Null unless said. Numbers are IEEE doubles.',
     }),
     idempotencyKey: t.string({
-      description: 'Makes repeating the call harmless: 1 to 255 characters, unique to this event within the project.',
+      description:
+        'Makes repeating the call harmless: 1 to 255 characters, unique to this event within the project. Absent, each call stores an event.',
     }),
     occurredAt: t.field({ type: 'DateTime', description: 'When it happened; now unless said.' }),
-    deliverAt: t.field({ type: 'DateTime', description: 'Not to be delivered before then; at most 30 days ahead.' }),
+    deliverAt: t.field({
+      type: 'DateTime',
+      description: 'Not to be delivered before then, at most 30 days ahead; at once when absent.',
+    }),
   }),
 });
 

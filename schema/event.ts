@@ -63,7 +63,10 @@ export const Event = builder.prismaObject('Event', {
       description: 'Its deliveries, newest first.',
       args: {
         ...t.arg.connectionArgs(),
-        filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
+        filter: t.arg({
+          type: DeliveryFilter,
+          description: 'Only those that all of this is true of; absent takes all.',
+        }),
       },
       resolve: async (event, args, context, info) => await loadDeliveries({ eventId: event.id }, args, context, info),
     }),
@@ -91,7 +94,7 @@ builder.queryField('event', (t) =>
     type: Event,
     nullable: true,
     needs: 'VIEW_WEBHOOKS',
-    description: 'One event.',
+    description: 'One event; null with a NOT_FOUND error when the project has none with this id.',
     args: { id: t.arg.id({ required: true, description: 'Its id, `evt_…`.' }) },
     resolve: async (_root, { id }, context, info) => {
       const uuid = findUuid('event', id);
@@ -115,7 +118,7 @@ builder.queryField('events', (t) =>
     description: 'The events of the project, newest first.',
     args: {
       ...t.arg.connectionArgs(),
-      filter: t.arg({ type: EventFilter, description: 'Only those that all of this is true of.' }),
+      filter: t.arg({ type: EventFilter, description: 'Only those that all of this is true of; absent takes all.' }),
     },
     resolve: async (_root, args, context, info) => {
       const { event } = context.database.prisma;
