@@ -25,7 +25,7 @@ const kinds: Pick<ChaosSettings, 'transport' | 'feed'>[] = [
 const rows: string[] = [];
 
 function row({ transport, feed, seed }: ChaosSettings, figures: ChaosFigures): string {
-  const { reconnectCount, killCount, gapCount, duplicateCount, seconds } = figures;
+  const { reconnectCount, killCount, gapCount, duplicateCount, longestTurnMs, seconds } = figures;
   const counts = [
     seed,
     itemCount,
@@ -34,13 +34,14 @@ function row({ transport, feed, seed }: ChaosSettings, figures: ChaosFigures): s
     killCount,
     gapCount,
     duplicateCount,
+    longestTurnMs,
     seconds.toFixed(1),
   ];
   return [transport.padEnd(9), feed.padEnd(10), ...counts.map((count) => String(count).padStart(10))].join(' ');
 }
 
 afterAll(() => {
-  const head = ['seed', 'items', 'clients', 'reconnects', 'kills', 'gaps', 'duplicates', 'seconds'];
+  const head = ['seed', 'items', 'clients', 'reconnects', 'kills', 'gaps', 'duplicates', 'turn ms', 'seconds'];
   const titles = ['transport', 'feed      ', ...head.map((title) => title.padStart(10))].join(' ');
   process.stdout.write(`${[titles, ...rows].join('\n')}\n`);
 });
@@ -53,7 +54,7 @@ describe.each(kinds)('clients of a feed over $transport ($feed)', (kind) => {
       const settings = { ...kind, seed, itemCount, clientCount };
       const figures = await runFeedChaos(settings);
       rows.push(row(settings, figures));
-      expect(figures).toMatchObject({ refusals: [], gapCount: 0, duplicateCount: 0 });
+      expect(figures).toMatchObject({ gapCount: 0, duplicateCount: 0 });
       expect(figures.takenCount).toBe(itemCount * clientCount);
       expect(figures.reconnectCount).toBeGreaterThan(10 * clientCount);
       expect(figures.killCount > 5).toBe(kind.feed === 'redis');

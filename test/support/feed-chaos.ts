@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Redis } from 'ioredis';
 import { schema } from '../../schema/index.ts';
 import type { DeliverySnapshot, Feed, FeedEntry } from '../../src/feed/feed.ts';
@@ -38,8 +39,8 @@ export interface ChaosFigures {
   killCount: number;
   gapCount: number;
   duplicateCount: number;
-  /** Streams that ended with an error of the API, CURSOR_EXPIRED for one. */
-  refusals: string[];
+  /** The longest that the process, clients and gateways together, was at one thing. */
+  longestTurnMs: number;
   seconds: number;
 }
 
@@ -55,7 +56,7 @@ interface ChaosRun {
   urls: readonly string[];
   clients: readonly ChaosClient[];
   publishedCount: number;
-  figures: Omit<ChaosFigures, 'takenCount' | 'seconds'>;
+  figures: Omit<ChaosFigures, 'takenCount' | 'longestTurnMs' | 'seconds'>;
   progress: Progress;
 }
 
@@ -65,7 +66,10 @@ const stallLimitMs = 30_000;
 const entriesPerPublishMax = 50;
 const key = 'good';
 
-/** Runs until every client has seen every item. Rejects when nothing moves any more. */
+/**
+ * Runs until every client has seen every item. Rejects when a client is refused, with CURSOR_EXPIRED for one, or nothing
+ * moves any more.
+ */
 export async function runFeedChaos(settings: ChaosSettings): Promise<ChaosFigures> {
   await using owned = new AsyncDisposableStack();
   const fixture = owned.use(await openSchemaFixture());
@@ -88,16 +92,18 @@ export async function runFeedChaos(settings: ChaosSettings): Promise<ChaosFigure
       killCount: 0,
       gapCount: 0,
       duplicateCount: 0,
-      refusals: [],
     },
     progress: owned.use(new Progress()),
   };
   const startedAt = performance.now();
+  const turns = monitorEventLoopDelay();
+  turns.enable();
   if (redisUrl !== null) owned.use(startKiller(redisUrl, run));
   await Promise.all([publishAll(run, fixture, publisher), ...run.clients.map((client) => watchAll(run, client))]);
   const seconds = (performance.now() - startedAt) / 1_000;
   const takenCount = run.clients.reduce((sum, { next }) => sum + next - 1, 0);
-  return { ...run.figures, takenCount, seconds };
+  turns.disable();
+  return { ...run.figures, takenCount, longestTurnMs: Math.round(turns.max / 1e6), seconds };
 }
 
 /** On Redis each gateway has a feed of its own, as processes have, and the publisher another; in process all is one. */
@@ -145,9 +151,12 @@ async function firstCursor({ projectId }: SchemaFixture, feed: Feed): Promise<st
   return value.cursor;
 }
 
-/** How far the publisher may be ahead of the slowest client: well within the 10,000 items that the log keeps. */
+/**
+ * How far the publisher may be ahead of the slowest client: well within the 10,000 items that the log keeps, and no more
+ * than everybody can be sent in a turn of this one process.
+ */
 function windowOf(itemCount: number): number {
-  return Math.min(Math.ceil(itemCount / 10), 4_000);
+  return Math.min(Math.ceil(itemCount / 10), 600);
 }
 
 /** Publishes in portions of random size, paced by the slowest client. */
@@ -174,11 +183,11 @@ async function watchAll(run: ChaosRun, client: ChaosClient): Promise<void> {
   const window = windowOf(itemCount);
   while (client.next <= itemCount) {
     await watchSome(run, client, Math.floor((client.random() * window) / 2));
-    if (client.next > itemCount || run.figures.refusals.length > 0) return;
+    if (client.next > itemCount) return;
     // Half of the window at most: the slowest client must wake before the publisher waits for it.
     const missed = Math.floor((client.random() * window) / 2);
     const until = Math.min(client.next + missed, itemCount);
-    await run.progress.until(() => run.publishedCount >= until || run.figures.refusals.length > 0);
+    await run.progress.until(() => run.publishedCount >= until);
     run.figures.reconnectCount += 1;
     if (client.place.eventId !== null) run.figures.resumedByEventIdCount += 1;
   }
@@ -204,10 +213,7 @@ async function watchSome(run: ChaosRun, client: ChaosClient, most: number): Prom
   if (most === 0) setImmediate(() => stream.close(abruptly));
   const end = await stream.ended;
   left = 0;
-  if (end.kind === 'refused') {
-    figures.refusals.push(end.reason);
-    progress.notify();
-  }
+  if (end.kind === 'refused') progress.fail(`a client behind ${client.place.cursor} was refused: ${end.reason}`);
 }
 
 function take(client: ChaosClient, { number, cursor, eventId }: NumberedItem, figures: ChaosRun['figures']): void {
@@ -235,16 +241,15 @@ function startKiller(redisUrl: string, run: ChaosRun): AsyncDisposable {
   };
 }
 
-/** Wakes those who wait for a condition when something has changed; rejects them all when nothing does for long. */
+/** Wakes those who wait for a condition when something has changed; fails them all when nothing does for long. */
 class Progress implements Disposable {
   readonly #waiting = new Set<() => void>();
   #scheduled = false;
   #changedAt = performance.now();
-  #stalled: Error | null = null;
+  #failure: Error | null = null;
   readonly #timer = setInterval(() => {
-    if (performance.now() - this.#changedAt < stallLimitMs) return;
-    this.#stalled = new Error(`nothing has moved for ${stallLimitMs / 1_000} s`);
-    this.#wake();
+    if (performance.now() - this.#changedAt > stallLimitMs)
+      this.fail(`nothing has moved for ${stallLimitMs / 1_000} s`);
   }, 1_000);
 
   notify(): void {
@@ -257,9 +262,16 @@ class Progress implements Disposable {
     });
   }
 
+  /** Everybody who waits, now or later, gets an error with the first reason. */
+  fail(reason: string): void {
+    this.#failure ??= new Error(reason);
+    this.#wake();
+  }
+
   async until(condition: () => boolean): Promise<void> {
-    while (!condition()) {
-      if (this.#stalled !== null) throw this.#stalled;
+    for (;;) {
+      if (this.#failure !== null) throw this.#failure;
+      if (condition()) return;
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
   }
