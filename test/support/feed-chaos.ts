@@ -62,7 +62,7 @@ interface ChaosRun {
 
 const killIntervalMs = 150;
 /** As long without any progress, a run has failed. */
-const stallLimitMs = 30_000;
+const stallLimitMs = 60_000;
 const entriesPerPublishMax = 50;
 const key = 'good';
 
@@ -99,7 +99,14 @@ export async function runFeedChaos(settings: ChaosSettings): Promise<ChaosFigure
   const turns = monitorEventLoopDelay();
   turns.enable();
   if (redisUrl !== null) owned.use(startKiller(redisUrl, run));
-  await Promise.all([publishAll(run, fixture, publisher), ...run.clients.map((client) => watchAll(run, client))]);
+  await Promise.all([publishAll(run, fixture, publisher), ...run.clients.map((client) => watchAll(run, client))]).catch(
+    (cause: unknown) => {
+      const turn = `the longest turn of the event loop took ${Math.round(turns.max / 1e6)} ms`;
+      throw new Error(`stopped at ${JSON.stringify(run.figures)}, ${run.publishedCount} items published; ${turn}`, {
+        cause,
+      });
+    },
+  );
   const seconds = (performance.now() - startedAt) / 1_000;
   const takenCount = run.clients.reduce((sum, { next }) => sum + next - 1, 0);
   turns.disable();
