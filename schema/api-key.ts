@@ -122,7 +122,10 @@ const CreateApiKeyPayload = builder.objectRef<CreateApiKeyResult>('CreateApiKeyP
       description: 'The key, null when none was made.',
       resolve: (result) => result.apiKey,
     }),
-    key: t.exposeString('key', { nullable: true, description: 'Its text, shown here and never again.' }),
+    key: t.exposeString('key', {
+      nullable: true,
+      description: 'Its text, shown here and never again; null when none was made.',
+    }),
     userErrors: t.expose('userErrors', { type: [UserError], description: 'What was wrong with the input.' }),
   }),
 });

@@ -77,12 +77,13 @@ export const Attempt = builder.prismaObject('Attempt', {
     }),
     errorCode: t.string({
       nullable: true,
-      description: 'What went wrong when no answer counted, as stable text: DNS, CONNECT, TLS, TIMEOUT, …',
+      description:
+        'What went wrong when no answer counted, as stable text: DNS, CONNECT, TLS, TIMEOUT, …; null otherwise.',
       resolve: (attempt) => attempt.errorCode,
     }),
     errorMessage: t.string({
       nullable: true,
-      description: 'What went wrong, for people.',
+      description: 'What went wrong, for people; null when nothing did.',
       resolve: (attempt) => attempt.errorMessage,
     }),
     delivery: t.relation('delivery', { description: 'The delivery that it belongs to.' }),

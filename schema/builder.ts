@@ -49,9 +49,15 @@ export const builder = new SchemaBuilder<BuilderTypes>({
     startCursorFieldOptions: { description: 'The cursor of the first node; null on an empty page.' },
     endCursorFieldOptions: { description: 'The cursor of the last node; null on an empty page.' },
     firstArgOptions: { description: 'How many from the start of the list, 0 to 100; 20 when neither is given.' },
-    lastArgOptions: { description: 'How many from the end of the list, 0 to 100; not together with `first`.' },
-    afterArgOptions: { description: 'Only what follows this cursor. It stays good when its row is deleted.' },
-    beforeArgOptions: { description: 'Only what precedes this cursor. It stays good when its row is deleted.' },
+    lastArgOptions: { description: 'How many from the end of the list, 0 to 100; absent when `first` is given.' },
+    afterArgOptions: {
+      description:
+        'Only what follows this cursor, which stays good when its row is deleted; absent begins with the first.',
+    },
+    beforeArgOptions: {
+      description:
+        'Only what precedes this cursor, which stays good when its row is deleted; absent ends with the last.',
+    },
   },
 });
 

@@ -104,7 +104,10 @@ builder.subscriptionFields((t) => ({
     needs: 'VIEW_WEBHOOKS',
     description: 'The changes of the project’s deliveries, live, in order, each once.',
     args: {
-      filter: t.arg({ type: DeliveryFeedFilter, description: 'Only changes that all of this is true of.' }),
+      filter: t.arg({
+        type: DeliveryFeedFilter,
+        description: 'Only changes that all of this is true of; absent takes all.',
+      }),
       after: t.arg.string({
         description:
           'Goes on right behind this cursor: first what was missed, then live. Without it the feed is live from now, ' +

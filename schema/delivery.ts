@@ -52,7 +52,7 @@ export const Delivery = builder.prismaObject('Delivery', {
     }),
     failureReason: t.string({
       nullable: true,
-      description: 'Why it ended undelivered, as stable text: EXHAUSTED, GONE, WEBHOOK_DISABLED, CANCELLED_BY_USER, …',
+      description: 'Why it ended undelivered, as stable text: EXHAUSTED, GONE, …; null unless it did.',
       resolve: (delivery) => delivery.failureReason,
     }),
     createdAt: t.field({
@@ -103,7 +103,7 @@ builder.queryFields((t) => ({
     type: Delivery,
     nullable: true,
     needs: 'VIEW_WEBHOOKS',
-    description: 'One delivery.',
+    description: 'One delivery; null with a NOT_FOUND error when the project has none with this id.',
     args: { id: t.arg.id({ required: true, description: 'Its id, `dlv_…`.' }) },
     resolve: async (_root, { id }, context, info) => {
       const uuid = findUuid('delivery', id);
@@ -124,7 +124,7 @@ builder.queryFields((t) => ({
     description: 'The deliveries of the project, newest first.',
     args: {
       ...t.arg.connectionArgs(),
-      filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
+      filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of; absent takes all.' }),
     },
     resolve: async (_root, args, context, info) =>
       await loadDeliveries({ parent: 'project', uuid: projectUuidOf(context) }, args, context, info),

@@ -64,7 +64,10 @@ export const Event = builder.prismaObject('Event', {
       description: 'Its deliveries, newest first.',
       args: {
         ...t.arg.connectionArgs(),
-        filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
+        filter: t.arg({
+          type: DeliveryFilter,
+          description: 'Only those that all of this is true of; absent takes all.',
+        }),
       },
       resolve: async (event, args, context, info) =>
         await loadDeliveries({ parent: 'event', uuid: event.id }, args, context, info),
@@ -93,7 +96,7 @@ builder.queryField('event', (t) =>
     type: Event,
     nullable: true,
     needs: 'VIEW_WEBHOOKS',
-    description: 'One event.',
+    description: 'One event; null with a NOT_FOUND error when the project has none with this id.',
     args: { id: t.arg.id({ required: true, description: 'Its id, `evt_…`.' }) },
     resolve: async (_root, { id }, context, info) => {
       const uuid = findUuid('event', id);
@@ -117,7 +120,7 @@ builder.queryField('events', (t) =>
     description: 'The events of the project, newest first.',
     args: {
       ...t.arg.connectionArgs(),
-      filter: t.arg({ type: EventFilter, description: 'Only those that all of this is true of.' }),
+      filter: t.arg({ type: EventFilter, description: 'Only those that all of this is true of; absent takes all.' }),
     },
     resolve: async (_root, args, context, info) => {
       const { event } = context.database.prisma;

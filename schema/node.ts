@@ -96,7 +96,7 @@ builder.queryFields((t) => ({
     type: builder.nodeInterfaceRef(),
     nullable: true,
     needs: 'VIEW_WEBHOOKS',
-    description: 'Whatever has this id.',
+    description: 'Whatever has this id; null with a NOT_FOUND error when nothing of the project has.',
     args: { id: t.arg.id({ required: true, description: 'Any id of the project.' }) },
     resolve: async (_root, { id }, context) => {
       const found = (await findNodes(context, [id])).get(id);

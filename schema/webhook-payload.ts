@@ -43,7 +43,7 @@ export function webhookSecretPayload(name: string, description: string) {
       }),
       secret: t.exposeString('secret', {
         nullable: true,
-        description: 'The new signing secret, `whsec_…`, shown here and never again.',
+        description: 'The new signing secret, `whsec_…`, shown here and never again; null when none was made.',
       }),
       userErrors: t.expose('userErrors', { type: [UserError], description: 'What was wrong with the input.' }),
     }),

@@ -138,7 +138,10 @@ export const Webhook = builder.prismaObject('Webhook', {
       description: 'Its deliveries, newest first.',
       args: {
         ...t.arg.connectionArgs(),
-        filter: t.arg({ type: DeliveryFilter, description: 'Only those that all of this is true of.' }),
+        filter: t.arg({
+          type: DeliveryFilter,
+          description: 'Only those that all of this is true of; absent takes all.',
+        }),
       },
       resolve: async (webhook, args, context, info) =>
         await loadDeliveries({ parent: 'webhook', uuid: webhook.id }, args, context, info),
@@ -223,7 +226,7 @@ builder.queryField('webhook', (t) =>
     type: Webhook,
     nullable: true,
     needs: 'VIEW_WEBHOOKS',
-    description: 'One webhook that is not deleted.',
+    description: 'One webhook that is not deleted; null with a NOT_FOUND error when the project has none with this id.',
     args: { id: t.arg.id({ required: true, description: 'Its id, `wh_…`.' }) },
     resolve: async (_root, { id }, context, info) => {
       const uuid = findUuid('webhook', id);
@@ -247,7 +250,7 @@ builder.queryField('webhooks', (t) =>
     description: 'The webhooks of the project, newest first unless ordered otherwise, deleted ones left out.',
     args: {
       ...t.arg.connectionArgs(),
-      filter: t.arg({ type: WebhookFilter, description: 'Only those that all of this is true of.' }),
+      filter: t.arg({ type: WebhookFilter, description: 'Only those that all of this is true of; absent takes all.' }),
       orderBy: t.arg({ type: WebhookOrder, description: 'Their order; newest first unless said.' }),
     },
     resolve: async (_root, args, context, info) => {

@@ -160,7 +160,7 @@ describe('posthorn start', () => {
       expect((await client.run(ProjectDocument, {})).project.id).toBe(posthorn.projectId);
     }
     await using stranger = createApiClient(second, running.apiKey);
-    expect((await stranger.ask('{ project { id } }')).errors.map(({ code }) => code)).toEqual(['UNAUTHENTICATED']);
+    expect((await stranger.ask(ProjectDocument)).errors.map(({ code }) => code)).toEqual(['UNAUTHENTICATED']);
   });
 });
 

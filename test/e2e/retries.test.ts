@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Webhook as Verifier } from 'standardwebhooks';
 import {
   CancelDeliveryDocument,
+  CreateWebhookDocument,
   DeleteWebhookDocument,
   EmitEventDocument,
   PauseWebhookDocument,
@@ -272,14 +273,11 @@ describe.each(deployments)('deliveries and their webhooks (%s)', (deployment) =>
   });
 
   test.concurrent('an address that is not public is refused at creation and named', async () => {
-    const { data } = await client.ask(
-      `mutation { createWebhook(input: { name: "Inside", url: "http://169.254.169.254/latest" }) { webhook { id } userErrors { field code message } } }`,
-    );
-    expect(data).toMatchObject({
-      createWebhook: {
-        webhook: null,
-        userErrors: [{ field: ['input', 'url'], message: expect.stringContaining('169.254.169.254') }],
-      },
+    const input = { name: 'Inside', url: 'http://169.254.169.254/latest' };
+    const { createWebhook: refused } = await client.run(CreateWebhookDocument, { input });
+    expect(refused).toMatchObject({
+      webhook: null,
+      userErrors: [{ field: ['input', 'url'], message: expect.stringContaining('169.254.169.254') }],
     });
   });
 });

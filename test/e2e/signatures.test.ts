@@ -1,7 +1,7 @@
 import { createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypto';
 import { Webhook as Verifier } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { RotateWebhookSecretDocument } from '../generated/graphql.ts';
+import { PublicKeysDocument, RotateWebhookSecretDocument } from '../generated/graphql.ts';
 import { createWebhook, emit } from '../support/e2e-calls.ts';
 import { createApiClient } from '../support/e2e-client.ts';
 import type { ApiClient } from '../support/e2e-client.ts';
@@ -29,11 +29,7 @@ async function rotate(client: ApiClient, id: string, overlapSeconds: number): Pr
 }
 
 async function publicKeysOf(client: ApiClient, id: string): Promise<string[]> {
-  const { data } = await client.ask<{ webhook: { publicKeys: string[] } }>(
-    'query ($id: ID!) { webhook(id: $id) { publicKeys } }',
-    { id },
-  );
-  return data?.webhook.publicKeys ?? [];
+  return (await client.run(PublicKeysDocument, { id })).webhook?.publicKeys ?? [];
 }
 
 /** What the standardwebhooks package makes of the request. Throws when it does not verify. */

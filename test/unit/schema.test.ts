@@ -1,10 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import {
   type GraphQLArgument,
+  type GraphQLField,
   type GraphQLInputField,
+  type GraphQLInputType,
   isEnumType,
   isInputObjectType,
   isInterfaceType,
+  isNonNullType,
   isObjectType,
   isSpecifiedScalarType,
   lexicographicSortSchema,
@@ -40,6 +43,46 @@ function described(item: { description?: string | null | undefined } | GraphQLIn
   return { description: item.description };
 }
 
+/** Every field that a query can select. */
+function outputFields(): { path: string; field: GraphQLField<unknown, unknown>; ofType: string }[] {
+  return ownTypes
+    .filter((type) => isObjectType(type) || isInterfaceType(type))
+    .flatMap((type) =>
+      Object.values(type.getFields()).map((field) => ({
+        path: `${type.name}.${field.name}`,
+        field,
+        ofType: type.description ?? '',
+      })),
+    );
+}
+
+/** Everything that a caller can give: arguments and fields of inputs. `ofType` describes what it is a part of. */
+function inputs(): { path: string; input: GraphQLArgument | GraphQLInputField; ofType: string }[] {
+  const args = outputFields().flatMap(({ path, field }) =>
+    field.args.map((input) => ({ path: `${path}(${input.name})`, input, ofType: '' })),
+  );
+  const fields = ownTypes
+    .filter((type) => isInputObjectType(type))
+    .flatMap((type) =>
+      Object.values(type.getFields()).map((input) => ({
+        path: `${type.name}.${input.name}`,
+        input,
+        ofType: type.description ?? '',
+      })),
+    );
+  return [...args, ...fields];
+}
+
+function isOptional({ type, defaultValue }: { type: GraphQLInputType; defaultValue?: unknown }): boolean {
+  return !isNonNullType(type) && defaultValue === undefined;
+}
+
+const camelCase = /^[a-z][a-zA-Z0-9]*$/;
+const pascalCase = /^[A-Z][a-zA-Z0-9]*$/;
+const upperSnake = /^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$/;
+/** Words by which a description says what it means that something optional is not given. */
+const saysAbsence = /\b(null|absent|without|unless|default|neither)\b/i;
+
 describe('the schema', () => {
   test('describes every type, field, argument, input field and enum value', () => {
     const all = [...describable()];
@@ -67,5 +110,64 @@ describe('the schema', () => {
       const payload = schema.getType(`${name}Payload`);
       expect(isObjectType(payload) && String(payload.getFields()['userErrors']?.type)).toBe('[UserError!]!');
     }
+  });
+
+  test('names types in PascalCase, fields and arguments in camelCase, enum values in UPPER_SNAKE', () => {
+    expect(ownTypes.map(({ name }) => name).filter((name) => !pascalCase.test(name))).toEqual([]);
+    const fields = outputFields().map(({ path, field }) => ({ path, name: field.name }));
+    const given = inputs().map(({ path, input }) => ({ path, name: input.name }));
+    expect([...fields, ...given].filter(({ name }) => !camelCase.test(name))).toEqual([]);
+    const values = ownTypes.filter((type) => isEnumType(type)).flatMap((type) => type.getValues());
+    expect(values.map(({ name }) => name).filter((name) => !upperSnake.test(name))).toEqual([]);
+  });
+
+  test('names what it gives and takes alike: inputs XInput or XFilter, lists of nodes XConnection with XEdge', () => {
+    const inputNames = ownTypes.filter((type) => isInputObjectType(type)).map(({ name }) => name);
+    expect(inputNames.filter((name) => !/(Input|Filter|Order)$/.test(name))).toEqual([]);
+    const connections = ownTypes.filter((type) => isObjectType(type) && 'pageInfo' in type.getFields());
+    expect(connections.length).toBeGreaterThan(4);
+    for (const connection of connections) {
+      const name = connection.name.replace(/Connection$/, '');
+      const fields = isObjectType(connection) ? connection.getFields() : {};
+      const shape = Object.fromEntries(Object.values(fields).map((field) => [field.name, String(field.type)]));
+      expect({ [connection.name]: shape }).toEqual({
+        [`${name}Connection`]: {
+          edges: `[${name}Edge!]!`,
+          nodes: `[${name}!]!`,
+          pageInfo: 'PageInfo!',
+          totalCount: 'Int',
+        },
+      });
+      const edge = schema.getType(`${name}Edge`);
+      const edgeFields = isObjectType(edge) ? Object.values(edge.getFields()) : [];
+      expect(edgeFields.map((field) => `${field.name}: ${String(field.type)}`).sort()).toEqual([
+        'cursor: String!',
+        `node: ${name}!`,
+      ]);
+    }
+  });
+
+  test('pages every connection both ways: first, after, last, before', () => {
+    const paged = outputFields().filter(({ field }) => String(field.type).endsWith('Connection!'));
+    expect(paged.length).toBeGreaterThan(6);
+    for (const { path, field } of paged) {
+      const args = field.args.filter(({ name }) => ['first', 'after', 'last', 'before'].includes(name));
+      const shape = args.map((arg) => `${arg.name}: ${String(arg.type)}`).sort();
+      expect([path, ...shape]).toEqual([path, 'after: String', 'before: String', 'first: Int', 'last: Int']);
+    }
+  });
+
+  test('has nothing nullable to read without saying when it is null', () => {
+    const nullable = outputFields().filter(({ field }) => !isNonNullType(field.type));
+    expect(nullable.length).toBeGreaterThan(40);
+    const silent = nullable.filter(({ field, ofType }) => !/\bnull\b/i.test(`${field.description} ${ofType}`));
+    expect(silent.map(({ path }) => path)).toEqual([]);
+  });
+
+  test('has nothing optional to give without saying what its absence means', () => {
+    const optional = inputs().filter(({ input }) => isOptional(input));
+    expect(optional.length).toBeGreaterThan(40);
+    const silent = optional.filter(({ input, ofType }) => !saysAbsence.test(`${input.description} ${ofType}`));
+    expect(silent.map(({ path }) => path)).toEqual([]);
   });
 });
