@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { ConfigError, loadConfig } from './config.ts';
+import { ConfigError, describeGiven, loadConfig } from './config.ts';
 import { ensureDemoProject, writeDemoFacts } from './demo-project.ts';
 import { runDemo } from './demo/demo.ts';
 import { createLogger } from './logger.ts';
@@ -70,6 +70,7 @@ async function serveAlone(command: string, roles: Roles): Promise<void> {
 async function serve(roles: Roles, ready: (config: Config, service: Service) => Promise<void>): Promise<void> {
   const config = loadConfig(process.env);
   const logger = createLogger(config.logLevel);
+  logger.info(describeGiven(process.env), 'settings');
   const stopSignal = untilStopSignal();
   await using service = await startService(config, roles, logger);
   await ready(config, service);
