@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { ConfigError, describeGiven, loadConfig } from './config.ts';
 import { ensureDemoProject, writeDemoFacts } from './demo-project.ts';
 import { runDemo } from './demo/demo.ts';
+import { addKeysCommand } from './keys-command.ts';
 import { createLogger } from './logger.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startService } from './service.ts';
@@ -45,6 +46,8 @@ program
   .command('demo')
   .description('register a webhook to a built-in receiver, emit events, and print the live feed')
   .action(async () => await runDemo(loadConfig(process.env), print));
+
+addKeysCommand(program, print);
 
 // Whoever read what is printed may have gone, as `head` does: the process serves on.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreClosedPipe);
