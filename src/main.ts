@@ -3,6 +3,7 @@ import { ConfigError, describeGiven, loadConfig } from './config.ts';
 import { ensureDemoProject, writeDemoFacts } from './demo-project.ts';
 import { runDemo } from './demo/demo.ts';
 import { addKeysCommand } from './keys-command.ts';
+import { runDoctor } from './doctor/doctor.ts';
 import { createLogger } from './logger.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startService } from './service.ts';
@@ -48,6 +49,13 @@ program
   .action(async () => await runDemo(loadConfig(process.env), print));
 
 addKeysCommand(program, print);
+program
+  .command('doctor')
+  .description('check the settings and every server they name, and say what to do; ends with 1 when something failed')
+  .option('--json', 'print one JSON object')
+  .action(async ({ json = false }: { json?: boolean }) => {
+    if (!(await runDoctor(process.env, json, print))) process.exitCode = 1;
+  });
 
 // Whoever read what is printed may have gone, as `head` does: the process serves on.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreClosedPipe);
@@ -73,9 +81,9 @@ async function serveAlone(command: string, roles: Roles): Promise<void> {
 async function serve(roles: Roles, ready: (config: Config, service: Service) => Promise<void>): Promise<void> {
   const config = loadConfig(process.env);
   const logger = createLogger(config.logLevel);
-  logger.info(describeGiven(process.env), 'settings');
   const stopSignal = untilStopSignal();
   await using service = await startService(config, roles, logger);
+  logger.info(describeGiven(process.env), 'settings');
   await ready(config, service);
   await stopSignal;
 }
