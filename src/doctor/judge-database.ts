@@ -88,7 +88,7 @@ function judgeSweep(
   now: Date,
 ): Finding {
   const check = 'sweep';
-  const remedy = 'Run a worker.';
+  const remedy = 'Run `posthorn worker`, or `posthorn start`, which is one too.';
   if (sweptUntil === null) return { check, status: 'warning', message: 'No worker has swept yet.', remedy };
   const agoMs = Math.max(0, now.getTime() - sweptUntil.getTime() - config.sweepGraceMs);
   const message = `A worker swept ${Math.round(agoMs / 1000)} s ago.`;

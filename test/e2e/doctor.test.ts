@@ -133,7 +133,10 @@ describe('posthorn doctor on servers', () => {
     await runToEnd(['migrate'], env);
     const idle = await examine(env);
     expect({ code: idle.code, failed: failedIn(idle.found) }).toEqual({ code: 0, failed: [] });
-    expect(idle.found.get('sweep')).toMatchObject({ status: 'warning', remedy: 'Run a worker.' });
+    expect(idle.found.get('sweep')).toMatchObject({
+      status: 'warning',
+      remedy: expect.stringContaining('posthorn worker'),
+    });
   });
 
   describe('while Posthorn runs', () => {
