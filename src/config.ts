@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { checkAmounts, checkPresence } from './cross-check.ts';
 import { parseCidrs } from './domain/address-policy.ts';
 import { parseAllowedOrigins } from './domain/allowed-origins.ts';
 import { defaultMaxAttempts, defaultRetryScheduleSeconds, isRetrySchedule } from './domain/retry-schedule.ts';
@@ -70,6 +71,12 @@ export interface SettingRow {
   meaning: string;
 }
 
+/** Every setting, by name, as given or by default. */
+export interface GivenSettings {
+  given: Record<string, string>;
+  defaults: Record<string, string>;
+}
+
 /** A text that `parse` turns into a value, or into null when it is not what `allowed` says. */
 function text<Value>(allowed: string, parse: (given: string) => Value | null) {
   return z.string().transform((given, context): Value => {
@@ -101,10 +108,20 @@ function url(schemes: readonly string[]) {
   );
 }
 
+/** The path is the number of a database, or nothing. */
+const redisUrl = text(
+  'a URL redis://… or rediss://…, with nothing after the port but the number of a database',
+  (given) => {
+    const isRedis = URL.canParse(given) && ['redis:', 'rediss:'].includes(new URL(given).protocol);
+    return isRedis && /^(\/\d*)?$/.test(new URL(given).pathname) ? new Secret(given) : null;
+  },
+);
+
 const trueOrFalse = text('true or false', (given) => (given === 'true' ? true : given === 'false' ? false : null));
 const anyText = text('a text', (given) => given);
-const adminKey = text('at most 1024 printable ASCII characters, none at its ends a blank', (given) =>
-  /^(?! )[\x20-\x7e]{1,1024}(?<! )$/.test(given) ? new Secret(given) : null,
+/** What a header can carry: a line break at the end of a file with the key would match no call. */
+const adminKey = text('at most 1024 visible ASCII characters without blanks', (given) =>
+  /^[\x21-\x7e]{1,1024}$/.test(given) ? new Secret(given) : null,
 );
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
@@ -168,8 +185,8 @@ const settings = z.object({
   ),
   POSTHORN_DATA: fixed('.posthorn', 'Folder of the embedded PostgreSQL, its keys and demo.json', anyText),
   DATABASE_URL: open('none: embedded PostgreSQL', 'The PostgreSQL to use', url(['postgres', 'postgresql'])),
-  REDIS_URI_DURABLE: open('none: the queue is in PostgreSQL', 'Redis of the queue', url(['redis', 'rediss'])),
-  REDIS_URI_VOLATILE: open('none: the feed is in process', 'Redis of the feed', url(['redis', 'rediss'])),
+  REDIS_URI_DURABLE: open('none: the queue is in PostgreSQL', 'Redis of the queue', redisUrl),
+  REDIS_URI_VOLATILE: open('none: the feed is in process', 'Redis of the feed', redisUrl),
   POSTHORN_ADMIN_KEY: open('none: no administration over HTTP', 'Key of the administrator', adminKey),
   AGENTA_AUTH_KEY: open('none', 'Another name for POSTHORN_ADMIN_KEY', adminKey),
   POSTHORN_ENCRYPTION_KEYS: open(
@@ -256,42 +273,37 @@ export function describeSettings(): SettingRow[] {
 
 /** Reads the settings; an empty variable counts as absent. Throws ConfigError with every problem. */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const given = withoutEmpty(env);
   const parsed = settings.safeParse(given);
-  const problems = [...(parsed.error?.issues ?? []).map((issue) => sentenceOf(issue, given)), ...crossCheck(given)];
+  const problems = [
+    ...(parsed.error?.issues ?? []).map((issue) => sentenceOf(issue, given)),
+    ...checkPresence(given),
+    ...(parsed.success ? checkAmounts(parsed.data, given) : []),
+  ];
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   return configOf(parsed.data);
+}
+
+/** The settings as they were given and, in words, the defaults of the others. Of secrets it says only that they are set. */
+export function describeGiven(env: Readonly<Record<string, string | undefined>>): GivenSettings {
+  const given = withoutEmpty(env);
+  const described: GivenSettings = { given: {}, defaults: {} };
+  for (const { name, default: defaultWords } of describeSettings()) {
+    const value = given[name];
+    if (value === undefined) described.defaults[name] = defaultWords;
+    else described.given[name] = secretNames.has(name) ? String(new Secret(value)) : value;
+  }
+  return described;
+}
+
+function withoutEmpty(env: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string | undefined>> {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
 }
 
 function sentenceOf(issue: z.core.$ZodIssue, given: Readonly<Record<string, string | undefined>>): string {
   const name = String(issue.path[0]);
   const value = secretNames.has(name) ? '' : ` ${JSON.stringify(given[name])}`;
   return `${name}${value} must be ${issue.message}.`;
-}
-
-/** What only two settings together get wrong. Looks at their presence, so that it works beside a setting that is wrong by itself. */
-function crossCheck(given: Readonly<Record<string, string | undefined>>): string[] {
-  const has = (name: string): boolean => given[name] !== undefined;
-  const problems: string[] = [];
-  const redis = ['REDIS_URI_DURABLE', 'REDIS_URI_VOLATILE'];
-  const missingRedis = redis.filter((name) => !has(name));
-  if (missingRedis.length === 1) {
-    problems.push(
-      `${redis.find(has)} needs ${missingRedis.join('')} too: the queue is on the one, the feed on the other.`,
-    );
-  }
-  if (missingRedis.length < 2 && !has('DATABASE_URL')) {
-    problems.push(`${redis.find(has)} needs DATABASE_URL too: the embedded default uses no Redis.`);
-  }
-  if (has('DATABASE_URL') && !has('POSTHORN_ENCRYPTION_KEYS')) {
-    problems.push(
-      'POSTHORN_ENCRYPTION_KEYS is required with DATABASE_URL: make one with `echo "k1:$(openssl rand -base64 32)"`.',
-    );
-  }
-  if (has('POSTHORN_ADMIN_KEY') && has('AGENTA_AUTH_KEY') && given['POSTHORN_ADMIN_KEY'] !== given['AGENTA_AUTH_KEY']) {
-    problems.push('POSTHORN_ADMIN_KEY and AGENTA_AUTH_KEY name the same key and differ: set one of them.');
-  }
-  return problems;
 }
 
 function configOf(given: z.output<typeof settings>): Config {

@@ -1,7 +1,9 @@
 import { Command } from 'commander';
-import { ConfigError, loadConfig } from './config.ts';
+import { ConfigError, describeGiven, loadConfig } from './config.ts';
 import { ensureDemoProject, writeDemoFacts } from './demo-project.ts';
 import { runDemo } from './demo/demo.ts';
+import { addKeysCommand } from './keys-command.ts';
+import { runDoctor } from './doctor/doctor.ts';
 import { createLogger } from './logger.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startService } from './service.ts';
@@ -46,6 +48,15 @@ program
   .description('register a webhook to a built-in receiver, emit events, and print the live feed')
   .action(async () => await runDemo(loadConfig(process.env), print));
 
+addKeysCommand(program, print);
+program
+  .command('doctor')
+  .description('check the settings and every server they name, and say what to do; ends with 1 when something failed')
+  .option('--json', 'print one JSON object')
+  .action(async ({ json = false }: { json?: boolean }) => {
+    if (!(await runDoctor(process.env, json, print))) process.exitCode = 1;
+  });
+
 // Whoever read what is printed may have gone, as `head` does: the process serves on.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreClosedPipe);
 
@@ -72,6 +83,7 @@ async function serve(roles: Roles, ready: (config: Config, service: Service) => 
   const logger = createLogger(config.logLevel);
   const stopSignal = untilStopSignal();
   await using service = await startService(config, roles, logger);
+  logger.info(describeGiven(process.env), 'settings');
   await ready(config, service);
   await stopSignal;
 }

@@ -3,6 +3,7 @@ import { createHostCheck } from '../worker/egress-host-check.ts';
 import { retryStuck } from '../worker/sweep.ts';
 import { startWorker } from '../worker/worker.ts';
 import { parseCidrs } from './domain/address-policy.ts';
+import { logFinding } from './log-finding.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startDeliveryQueue } from './queue.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
@@ -57,7 +58,10 @@ interface Parts {
 export async function startService(config: Config, roles: Roles, logger: Logger): Promise<Service> {
   await using starting = new AsyncDisposableStack();
   const stack = starting.use(
-    await startStack(config, { onError: (error) => logger.warn({ err: error }, 'feed connection') }),
+    await startStack(config, {
+      onError: (error) => logger.warn({ err: error }, 'feed connection'),
+      onFinding: (finding) => logFinding(logger, finding),
+    }),
   );
   if (roles.migrate) {
     await migrate(stack.databaseUrl);

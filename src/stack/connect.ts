@@ -1,4 +1,5 @@
 import { Client, DatabaseError } from 'pg';
+import { connectionReason } from './connection-reason.ts';
 
 const connectLimitMs = 5_000;
 
@@ -21,13 +22,6 @@ export async function connectToDatabase(databaseUrl: string): Promise<Client> {
         cause: error,
       });
     }
-    throw new Error(`The database at ${place} cannot be reached (${describe(error)}).`, { cause: error });
+    throw new Error(`The database at ${place} cannot be reached: ${connectionReason(error)}.`, { cause: error });
   }
-}
-
-/** Where a name has several addresses, Node reports all failures in one error that has a code and no message. */
-function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if ('code' in error && typeof error.code === 'string') return error.code;
-  return error.message;
 }

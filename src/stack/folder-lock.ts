@@ -29,6 +29,12 @@ export async function lockFolder(folder: string): Promise<AsyncDisposable> {
   throw new Error(`The lock file ${file} cannot be taken: remove it when no Posthorn uses that folder.`);
 }
 
+/** The process that has the folder, or null when none that lives has it. */
+export async function findLockHolder(folder: string): Promise<number | null> {
+  const holder = await readFile(join(folder, 'lock'), 'utf8').catch(() => '');
+  return (await isHeld(holder)) ? Number(holder.split(' ')[0]) : null;
+}
+
 async function createFile(file: string, content: string): Promise<boolean> {
   try {
     await writeFile(file, content, { flag: 'wx', mode: 0o600 });

@@ -41,6 +41,33 @@ export async function requireMigrated(databaseUrl: string): Promise<void> {
   }
 }
 
+/** How the migrations of a database and those of this version differ, by name and in order. */
+export interface MigrationState {
+  /** Of this version, not applied. */
+  pending: string[];
+  /** Begun and neither finished nor rolled back. */
+  unfinished: string[];
+  /** Applied and not of this version: a newer one has been here. */
+  unknown: string[];
+}
+
+/** Compares the migrations of the database with those of this version. */
+export async function loadMigrationState(client: Client): Promise<MigrationState> {
+  const names = await listMigrations();
+  const applied = await listApplied(client);
+  const pending = names.filter((name) => !applied.has(name));
+  const unknown = [...applied].filter((name) => !names.includes(name)).sort();
+  return { pending, unknown, unfinished: await listUnfinished(client) };
+}
+
+async function listUnfinished(client: Client): Promise<string[]> {
+  if (!(await hasMigrationsTable(client))) return [];
+  const { rows } = await client.query<{ name: string }>(
+    'select migration_name as name from _prisma_migrations where finished_at is null and rolled_back_at is null order by 1',
+  );
+  return rows.map((row) => row.name);
+}
+
 function isComplete(names: readonly string[], applied: ReadonlySet<string>): boolean {
   return names.every((name) => applied.has(name));
 }
@@ -54,14 +81,18 @@ async function listMigrations(): Promise<string[]> {
 }
 
 async function listApplied(client: Client): Promise<ReadonlySet<string>> {
-  const { rows: tables } = await client.query<{ name: string | null }>(
-    `select to_regclass('_prisma_migrations')::text as name`,
-  );
-  if (tables[0]?.name === null) return new Set();
+  if (!(await hasMigrationsTable(client))) return new Set();
   const { rows } = await client.query<{ name: string }>(
     'select migration_name as name from _prisma_migrations where finished_at is not null and rolled_back_at is null',
   );
   return new Set(rows.map((row) => row.name));
+}
+
+async function hasMigrationsTable(client: Client): Promise<boolean> {
+  const { rows } = await client.query<{ name: string | null }>(
+    `select to_regclass('_prisma_migrations')::text as name`,
+  );
+  return rows[0]?.name !== null;
 }
 
 async function applyMigrations(databaseUrl: string, names: readonly string[]): Promise<string[]> {

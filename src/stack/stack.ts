@@ -5,7 +5,11 @@ import { startRedisRateLimit } from '../rate-limit/redis-rate-limit.ts';
 import { connectToDatabase } from './connect.ts';
 import { startEmbeddedPostgres } from './embedded-postgres.ts';
 import { loadEmbeddedEncryptionKeys } from './encryption-keys.ts';
+import { judgeDurableRedis, judgeRedisPair, judgeVolatileRedis } from './judge-redis.ts';
+import { judgePostgresVersion, loadPostgresVersion } from './postgres-version.ts';
+import { readRedisFacts } from './redis-facts.ts';
 import type { Config, EncryptionKey } from '../config.ts';
+import type { Finding } from '../finding.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { QueueConnection } from '../queue.ts';
 import type { RateLimit, SpendingLimit } from '../rate-limit/rate-limit.ts';
@@ -31,11 +35,14 @@ export interface Stack extends AsyncDisposable {
 export interface StackOptions {
   /** Told about connection failures that the stack itself survives. */
   onError?: (error: unknown) => void;
+  /** Told what was found out about the two Redis, good and bad. */
+  onFinding?: (finding: Finding) => void;
 }
 
 /**
  * Starts the stack that the config asks for: an embedded Postgres with queue, feed and rate limit beside it, or the given servers.
- * Throws one sentence that names host and port, and no password, when a server does not answer. Does not migrate.
+ * Throws one sentence that names host and port, and no password, when a server does not answer or is too old a PostgreSQL. A
+ * Redis that is not set up as it should be is told to `onFinding`. Does not migrate.
  */
 export async function startStack(config: Config, options: StackOptions = {}): Promise<Stack> {
   await using starting = new AsyncDisposableStack();
@@ -45,6 +52,7 @@ export async function startStack(config: Config, options: StackOptions = {}): Pr
       ? starting.use(await startEmbeddedPostgres({ dataFolder: config.dataFolder })).url
       : await reachable(config.databaseUrl);
   const encryptionKeys = config.encryptionKeys?.reveal() ?? (await loadEmbeddedEncryptionKeys(config.dataFolder));
+  if (config.redis !== null) await checkRedis(config.redis, options);
   const feed = starting.use(await startFeed(config, options));
   const rateLimit = starting.use(await startRateLimit(config, options));
   const queueConnection: QueueConnection =
@@ -65,8 +73,22 @@ export async function startStack(config: Config, options: StackOptions = {}): Pr
 
 async function reachable(url: Secret<string>): Promise<string> {
   const client = await connectToDatabase(url.reveal());
-  await client.end();
-  return url.reveal();
+  try {
+    const { status, message, remedy } = judgePostgresVersion(await loadPostgresVersion(client));
+    if (status === 'ok') return url.reveal();
+    throw new Error(`The database at ${client.host}:${client.port} cannot be used: ${message} ${remedy}`);
+  } finally {
+    await client.end();
+  }
+}
+
+async function checkRedis(redis: NonNullable<Config['redis']>, { onFinding }: StackOptions): Promise<void> {
+  const [durable, volatile] = await Promise.all([
+    readRedisFacts('REDIS_URI_DURABLE', redis.durableUrl.reveal()),
+    readRedisFacts('REDIS_URI_VOLATILE', redis.volatileUrl.reveal()),
+  ]);
+  const findings = [...judgeDurableRedis(durable), ...judgeVolatileRedis(volatile), judgeRedisPair(durable, volatile)];
+  for (const finding of findings) onFinding?.(finding);
 }
 
 async function startFeed(config: Config, options: StackOptions): Promise<Feed> {

@@ -182,7 +182,7 @@ describe.each(['gateway', 'worker'])('posthorn %s', (command) => {
 
   test('on a database without the tables says to migrate first', async () => {
     await using stack = await createStack('redis');
-    const output = await failToStart(stack.env, command);
+    const output = await failToStart({ ...stack.env, LOG_LEVEL: 'silent' }, command);
     expect(output).toMatch(/^posthorn: The database \S+ is not up to date: run `posthorn migrate` first\.$/);
   });
 });

@@ -69,5 +69,7 @@ test('with Redis all processes share one rate limit', async () => {
 test('a database that does not answer is named by host and port, and its password is not', async () => {
   const config = loadConfig({ DATABASE_URL: 'postgresql://posthorn:geheim@127.0.0.1:1/x', POSTHORN_ENCRYPTION_KEYS });
   const error = await startStack(config).catch((reason: unknown) => reason);
-  expect(String(error)).toBe('Error: The database at 127.0.0.1:1 cannot be reached (ECONNREFUSED).');
+  expect(String(error)).toBe(
+    'Error: The database at 127.0.0.1:1 cannot be reached: nothing listens there (ECONNREFUSED).',
+  );
 });

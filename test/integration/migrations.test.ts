@@ -25,7 +25,9 @@ describe('migrate', () => {
 
   test('an unreachable database is named by host and port, without its password', async () => {
     const failure = migrate('postgresql://posthorn:geheim@127.0.0.1:1/posthorn');
-    await expect(failure).rejects.toThrow('The database at 127.0.0.1:1 cannot be reached (ECONNREFUSED).');
+    await expect(failure).rejects.toThrow(
+      'The database at 127.0.0.1:1 cannot be reached: nothing listens there (ECONNREFUSED).',
+    );
     await expect(failure).rejects.not.toThrow('geheim');
   });
 

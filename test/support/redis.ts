@@ -26,6 +26,8 @@ export interface TestRedisOptions {
   port?: number;
   /** Where the server reads and writes its snapshot; kept afterwards. Default: a temporary one, removed afterwards. */
   directory?: string;
+  /** Settings that differ, by name. */
+  settings?: Readonly<Record<string, string>>;
 }
 
 /** Starts a server; installs redis-server first when it is missing and may be installed. */
@@ -33,7 +35,7 @@ export async function startTestRedis(options: TestRedisOptions = {}): Promise<Te
   const command = findCommand() ?? (await install());
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'posthorn-redis-')));
   const port = options.port ?? (await findFreePort());
-  const server = await startServer(command, port, directory);
+  const server = await startServer(command, port, directory, options.settings ?? {});
   const kill = async (): Promise<void> => {
     if (server.exitCode !== null || server.signalCode !== null) return;
     const exited = once(server, 'exit');
@@ -51,7 +53,12 @@ export async function startTestRedis(options: TestRedisOptions = {}): Promise<Te
   };
 }
 
-async function startServer(command: string, port: number, directory: string): Promise<ChildProcess> {
+async function startServer(
+  command: string,
+  port: number,
+  directory: string,
+  others: Readonly<Record<string, string>>,
+): Promise<ChildProcess> {
   const settings = [
     '--port',
     String(port),
@@ -63,6 +70,7 @@ async function startServer(command: string, port: number, directory: string): Pr
     '',
     '--appendonly',
     'no',
+    ...Object.entries(others).flatMap(([name, value]) => [`--${name}`, value]),
   ];
   const server = spawn(command, settings, { stdio: ['ignore', 'pipe', 'inherit'] });
   const killWithUs = (): void => void server.kill('SIGKILL');

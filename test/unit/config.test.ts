@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { ConfigError, describeSettings, loadConfig, parseEncryptionKeys } from '../../src/config.ts';
+import { ConfigError, describeGiven, describeSettings, loadConfig, parseEncryptionKeys } from '../../src/config.ts';
 
 const production = {
   DATABASE_URL: 'postgresql://posthorn:geheim@db.example/posthorn',
@@ -145,7 +145,7 @@ test.each([' geheim', 'geheim ', 'gehe\nim', 'gehëim', 'g'.repeat(1_025)])(
   (key) => {
     const [problem, ...others] = problemsOf({ POSTHORN_ADMIN_KEY: key });
     expect(others).toEqual([]);
-    expect(problem).toContain('POSTHORN_ADMIN_KEY must be at most 1024 printable ASCII characters');
+    expect(problem).toContain('POSTHORN_ADMIN_KEY must be at most 1024 visible ASCII characters');
     expect(problem).not.toContain('geh');
   },
 );
@@ -155,6 +155,48 @@ test('two admin keys that differ are refused, and neither is shown', () => {
   expect(others).toEqual([]);
   expect(problem).toContain('differ');
   expect(problem).not.toContain('geheim');
+});
+
+test('an admin key that no header can carry is refused, and not shown', () => {
+  expect(problemsOf({ POSTHORN_ADMIN_KEY: 'geheim\n' })).toEqual([
+    'POSTHORN_ADMIN_KEY must be at most 1024 visible ASCII characters without blanks.',
+  ]);
+});
+
+test.each(['redis://a/first', 'redis://a/1/2', 'http://a'])('REDIS_URI_VOLATILE %s is refused', (url) => {
+  expect(problemsOf({ ...production, REDIS_URI_DURABLE: 'rediss://a/2', REDIS_URI_VOLATILE: url })).toEqual([
+    'REDIS_URI_VOLATILE must be a URL redis://… or rediss://…, with nothing after the port but the number of a database.',
+  ]);
+});
+
+test('a webhook cannot be given more room than its worker has', () => {
+  expect(problemsOf({ WEBHOOK_MAX_IN_FLIGHT: '200', WORKER_MAX_IN_FLIGHT: '100' })).toEqual([
+    'WEBHOOK_MAX_IN_FLIGHT "200" must be at most WORKER_MAX_IN_FLIGHT "100": the worker has no more room.',
+  ]);
+  expect(problemsOf({ WEBHOOK_MAX_IN_FLIGHT: '100', WORKER_MAX_IN_FLIGHT: '100' })).toEqual([]);
+  // The default of the one was not chosen against the other.
+  expect(problemsOf({ WORKER_MAX_IN_FLIGHT: '10' })).toEqual([]);
+});
+
+test('a webhook is not disabled before one attempt can have ended', () => {
+  expect(problemsOf({ WEBHOOK_DISABLE_AFTER: '10' })).toEqual([
+    'WEBHOOK_DISABLE_AFTER 10 must be more than WEBHOOK_TIMEOUT 10: one attempt that times out would disable its webhook.',
+  ]);
+  expect(problemsOf({ WEBHOOK_DISABLE_AFTER: '10', WEBHOOK_TIMEOUT: '9.9' })).toEqual([]);
+});
+
+test('every setting is described once, as given or by default, and secrets are not', () => {
+  const env = { ...production, PORT: '5000', LOG_LEVEL: '', POSTHORN_ADMIN_KEY: 'geheim', UNRELATED: 'geheim' };
+  const { given, defaults } = describeGiven(env);
+  expect(given).toEqual({
+    PORT: '5000',
+    DATABASE_URL: '[secret]',
+    POSTHORN_ENCRYPTION_KEYS: '[secret]',
+    POSTHORN_ADMIN_KEY: '[secret]',
+  });
+  expect(defaults).toMatchObject({ WEBHOOK_TIMEOUT: '10', LOG_LEVEL: 'warn; with DATABASE_URL info' });
+  const names = describeSettings().map(({ name }) => name);
+  expect([...Object.keys(given), ...Object.keys(defaults)].sort()).toEqual(names.sort());
 });
 
 test('no way of printing a config shows a secret', () => {
