@@ -51,7 +51,7 @@ describe('posthorn keys beside a running embedded Posthorn', () => {
     await using revoked = createApiClient(posthorn, key);
     // A gateway may know a key for a few seconds more; a new connection with it ends by then.
     await expect
-      .poll(async () => (await revoked.ask('{ project { id } }')).errors.map(({ code }) => code), { timeout: 15_000 })
+      .poll(async () => (await revoked.ask(ProjectDocument)).errors.map(({ code }) => code), { timeout: 15_000 })
       .toEqual(['UNAUTHENTICATED']);
   });
 });

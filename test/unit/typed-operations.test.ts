@@ -9,6 +9,8 @@ const root = path.resolve(import.meta.dirname, '../..');
 
 /** The end-to-end tests that send operations as text, each because text is what it is about. */
 const rawOnPurpose: Record<string, string> = {
+  'test/e2e/gateway-abuse.test.ts': 'what no client of good will would send',
+  'test/e2e/gateway-settings.test.ts': 'what a setting forbids',
   'test/e2e/graphiql.test.ts': 'a person types them into a page',
   'test/e2e/readme-operations.test.ts': 'a reader copies them from the README',
   'test/e2e/tenancy.test.ts': 'one for every root field, with ids written into the text as any client may',
