@@ -16,9 +16,9 @@ import {
   selectedFields,
   type ValuePath,
 } from '../support/schema-documents.ts';
-import { type Belongings, columnsWithout, rowsOf, tracesOf } from '../support/tenant-belongings.ts';
+import { addBelongings, type Belongings, columnsWithout, rowsOf, tracesOf } from '../support/tenant-belongings.ts';
 import { argumentsOf, type ForeignOutcome, type MatrixEntry, tenantMatrix } from '../support/tenant-matrix.ts';
-import { openTenantWorld, type TenantAnswer, type TenantWorld } from '../support/tenant-world.ts';
+import { type Granted, openTenantWorld, type TenantAnswer, type TenantWorld } from '../support/tenant-world.ts';
 
 // Every field that an operation begins with, and every other one that takes ids, is tried through a real gateway: with
 // what is one's own, with each id replaced by a foreign one, with each permission alone, with none, and without a key.
@@ -117,10 +117,13 @@ function outcomeOf(answer: TenantAnswer, { path, mixed }: ForeignCall, own: Belo
   if (blamed.length > 0) {
     return isOnly(blamed, ['NOT_FOUND', ...path].join('.')) && isNothing(rest) ? 'user error' : JSON.stringify(answer);
   }
-  const [text, [value]] = [JSON.stringify(answer), Object.values(answer.data ?? {})];
-  if (!mixed) return emptinessOf(value) ?? text;
-  // That nothing foreign is in it is looked for apart.
-  return nullItemOf(value) ?? (text.includes(own.marker) ? 'empty list' : text);
+  const [value] = Object.values(answer.data ?? {});
+  return (mixed ? restOf(value, own) : emptinessOf(value)) ?? JSON.stringify(answer);
+}
+
+/** What is left of an answer about one's own and a foreign id. That nothing foreign is in it is looked for apart. */
+function restOf(value: unknown, own: Belongings): ForeignOutcome | null {
+  return nullItemOf(value) ?? (JSON.stringify(value).includes(own.marker) ? 'empty list' : null);
 }
 
 function isOnly(values: readonly unknown[], wanted: string): boolean {
@@ -200,12 +203,14 @@ test.each(cases.filter(takesIdOrPlace))('$name takes no id and no place of anoth
   const before = await rowsOf(world.fixture, world.foreign.project);
   for (const call of foreignCalls(tryCase, own)) {
     const document = documentOf(tryCase, call.args, own);
-    const answer = await world.ask(document, permissions);
-    expect([dotted(call.path), outcomeOf(answer, call, own)]).toEqual([
-      dotted(call.path),
-      expectedOutcome(tryCase, call.path),
-    ]);
-    expect(leaksIn(answer, document)).toEqual([]);
+    for (const ask of [world.ask, world.askOverWebsocket]) {
+      const answer = await ask(document, permissions);
+      expect([dotted(call.path), outcomeOf(answer, call, own)]).toEqual([
+        dotted(call.path),
+        expectedOutcome(tryCase, call.path),
+      ]);
+      expect(leaksIn(answer, document)).toEqual([]);
+    }
   }
   const [plain = {}] = entry.calls(own);
   for (const place of foreignPlaces(tryCase)) {
@@ -220,9 +225,11 @@ test.each(cases)('$name is refused without a key', async (tryCase) => {
   const { entry } = tryCase;
   const own = await world.own();
   const [args = {}] = entry.calls(own);
-  const answer = await world.ask(documentOf(tryCase, args, own), null);
-  expect(codesOf(answer)).toEqual(['UNAUTHENTICATED']);
-  expect(isNothing(answer.data)).toBe(true);
+  for (const ask of [world.ask, world.askOverWebsocket]) {
+    const answer = await ask(documentOf(tryCase, args, own), null);
+    expect(codesOf(answer)).toEqual(['UNAUTHENTICATED']);
+    expect(isNothing(answer.data)).toBe(true);
+  }
 });
 
 test.each(cases.filter(isRootField))('$name needs $entry.needs, and no other permission will do', async (tryCase) => {
@@ -231,10 +238,47 @@ test.each(cases.filter(isRootField))('$name needs $entry.needs, and no other per
   for (const granted of ['ADMINISTRATOR' as const, [], ...permissions.map((permission) => [permission])]) {
     const own = await world.own();
     const [args = {}] = entry.calls(own);
-    const codes = codesOf(await world.ask(documentOf(tryCase, args, own), granted));
+    const answer = await world.ask(documentOf(tryCase, args, own), granted);
     const who = granted === 'ADMINISTRATOR' ? granted : granted[0];
-    expect([who, ...codes]).toEqual([who, ...(who === entry.needs ? [] : ['FORBIDDEN'])]);
+    expect([who, ...codesOf(answer)]).toEqual([who, ...(who === entry.needs ? [] : ['FORBIDDEN'])]);
+    for (const { message } of answer.errors ?? []) expect(message).toContain(refusalOf(entry.needs, granted));
   }
+});
+
+/** What a refusal says is missing. */
+function refusalOf(needs: MatrixEntry['needs'], granted: Granted): string {
+  if (granted === 'ADMINISTRATOR') return 'The administrator belongs to no project';
+  return needs === 'ADMINISTRATOR' ? 'Only the administrator may do this.' : `lacks the permission ${needs}.`;
+}
+
+/** Leaves out what depends on when it is asked for. */
+function withoutClock(key: string, value: unknown): unknown {
+  return ['since', 'until', 'series', 'earliestAt', 'latestAt'].includes(key) ? null : value;
+}
+
+// What a list or a figure counts is not marked.
+test('what another project gets changes no answer of ours, counts included', async () => {
+  const own = await world.own();
+  const [since, until] = [-3_600_000, 3_600_000].map((ms) => new Date(Date.now() + ms).toISOString());
+  const queries = cases
+    .filter(({ parent, name }) => parent.name === 'Query' && name !== 'Query.feedCursor')
+    .map((tryCase) => {
+      const [args = {}] = tryCase.name === 'Query.deliveryStats' ? [{ since, until }] : tryCase.entry.calls(own);
+      return { name: tryCase.name, document: documentOf(tryCase, args, own) };
+    });
+  const answers = async () => {
+    const asked = queries.map(async ({ name, document }) => ({
+      name,
+      answer: JSON.stringify(await world.ask(document, permissions), withoutClock),
+    }));
+    return await Promise.all(asked);
+  };
+  const before = await answers();
+  await addBelongings(world.fixture, world.fixture.strangerId, 'leakoflater');
+  expect(await answers()).toEqual(before);
+  await world.own();
+  const counted = (await answers()).filter(({ answer }, index) => answer !== before[index]?.answer);
+  expect(counted.map(({ name }) => name)).toEqual(expect.arrayContaining(['Query.deliveryStats', 'Query.recoveries']));
 });
 
 test('every field of every type has been selected', () => {

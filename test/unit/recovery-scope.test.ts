@@ -23,9 +23,9 @@ test.each([
 });
 
 test.each([
-  { statuses: ['DELIVERED'] },
-  { webhookIds: ['evt_01jdqv7m9te0k8z3x5y7w9v1a2'] },
-  { eventTypes: 'config.*' },
-])('what is no filter is not taken for one that narrows nothing: %j', (bad) => {
-  expect(() => parseRecoveryFilter({ ...stored, ...bad })).toThrow();
+  { key: 'statuses', value: ['DELIVERED'] },
+  { key: 'webhookIds', value: ['evt_01jdqv7m9te0k8z3x5y7w9v1a2'] },
+  { key: 'eventTypes', value: 'config.*' },
+])('what is no filter is not taken for one that narrows nothing: $key', ({ key, value }) => {
+  expect(() => parseRecoveryFilter({ ...stored, [key]: value })).toThrow(key === 'webhookIds' ? 'evt_' : key);
 });
