@@ -109,7 +109,8 @@ function payloadOf({ data }: TenantAnswer): Payload {
 }
 
 /** Which of the outcomes an answer is; anything else in full. */
-function outcomeOf(answer: TenantAnswer, { path, mixed }: ForeignCall, own: Belongings): string {
+function outcomeOf(answer: TenantAnswer, call: ForeignCall, own: Belongings): string {
+  const { path } = call;
   const { userErrors = [], ...rest } = payloadOf(answer);
   const codes = codesOf(answer);
   if (codes.length > 0) return isOnly(codes, 'NOT_FOUND') && isNothing(answer.data) ? 'error' : JSON.stringify(answer);
@@ -118,11 +119,12 @@ function outcomeOf(answer: TenantAnswer, { path, mixed }: ForeignCall, own: Belo
     return isOnly(blamed, ['NOT_FOUND', ...path].join('.')) && isNothing(rest) ? 'user error' : JSON.stringify(answer);
   }
   const [value] = Object.values(answer.data ?? {});
-  return (mixed ? restOf(value, own) : emptinessOf(value)) ?? JSON.stringify(answer);
+  return restOf(value, call, own) ?? JSON.stringify(answer);
 }
 
-/** What is left of an answer about one's own and a foreign id. That nothing foreign is in it is looked for apart. */
-function restOf(value: unknown, own: Belongings): ForeignOutcome | null {
+/** What is left of an answer without errors. That nothing foreign is in it is looked for apart. */
+function restOf(value: unknown, { mixed }: ForeignCall, own: Belongings): ForeignOutcome | null {
+  if (!mixed) return emptinessOf(value);
   return nullItemOf(value) ?? (JSON.stringify(value).includes(own.marker) ? 'empty list' : null);
 }
 
