@@ -7,9 +7,9 @@ import { builder } from './builder.ts';
 import { projectUuidOf } from './caller.ts';
 import { loadConnection } from './connection.ts';
 import type { SchemaContext } from './context.ts';
+import { filterEntriesMax, ownedUuids } from './delivery-filter.ts';
 import { badInput } from './errors.ts';
 import { isStorableText } from './input-text.ts';
-import { findUuid } from './uuid.ts';
 
 /** The columns of an audit entry. */
 export const auditEntryColumns = {
@@ -22,9 +22,6 @@ export const auditEntryColumns = {
   requestId: true,
   createdAt: true,
 } as const satisfies Prisma.AuditEntrySelect;
-
-/** Most values of one list of a filter. */
-const filterValuesMax = 100;
 
 const AuditActorKind = builder.enumType('AuditActorKind', {
   description: 'What somebody proved to be who they are with.',
@@ -94,7 +91,7 @@ builder.queryField('auditEntries', (t) =>
     },
     resolve: async (_root, { filter, ...args }, context) => {
       const { auditEntry } = context.database.prisma;
-      const where = { projectId: projectUuidOf(context), ...parseFilter(filter ?? {}) };
+      const where = { projectId: projectUuidOf(context), ...(await parseFilter(context, filter ?? {})) };
       return await loadConnection(
         args,
         async ({ where: bounds, ...window }) =>
@@ -105,15 +102,21 @@ builder.queryField('auditEntries', (t) =>
   }),
 );
 
-/** What the filter lets through. An id of another project, or of nothing, lets nothing through: it changed nothing here. */
-function parseFilter(filter: typeof AuditEntryFilter.$inferInput): Prisma.AuditEntryWhereInput {
-  const { actions, apiKeyIds, targetIds, since, until } = filter;
-  for (const [name, values] of Object.entries({ actions, apiKeyIds, targetIds })) {
-    if (values && values.length > filterValuesMax) {
-      throw badInput(`filter.${name}`, `at most ${filterValuesMax} long`, values.length);
+/**
+ * What the filter lets through. A target that the project never had lets nothing through: what is gone from the database
+ * cannot be told from it. Keys stay when they are revoked, so that any other is NOT_FOUND.
+ */
+async function parseFilter(
+  context: SchemaContext,
+  filter: typeof AuditEntryFilter.$inferInput,
+): Promise<Prisma.AuditEntryWhereInput> {
+  const { actions, apiKeyIds = null, targetIds, since, until } = filter;
+  for (const [name, values] of Object.entries({ actions, targetIds })) {
+    if (values && values.length > filterEntriesMax) {
+      throw badInput(`filter.${name}`, `at most ${filterEntriesMax} long`, values.length);
     }
   }
-  const apiKeyUuids = apiKeyIds?.map((id) => findUuid('apiKey', id)).filter((uuid) => uuid !== null);
+  const apiKeyUuids = await ownedUuids(context, 'apiKey', apiKeyIds);
   return {
     ...(actions ? { action: { in: actions.filter(isStorableText) } } : {}),
     ...(apiKeyUuids ? { apiKeyId: { in: apiKeyUuids } } : {}),

@@ -134,10 +134,14 @@ export function createdWhere(since: Date | null | undefined, until: Date | null 
   };
 }
 
-/** The UUIDs of webhooks or events that the caller's project has; null for no list. Throws NOT_FOUND for any other. */
+const ownedNames = { webhook: 'webhook', event: 'event', apiKey: 'API key' } as const satisfies Partial<
+  Record<IdKind, string>
+>;
+
+/** The UUIDs of things of a kind that the caller's project has; null for no list. Throws NOT_FOUND for any other. */
 export async function ownedUuids(
   context: SchemaContext,
-  kind: IdKind & ('webhook' | 'event'),
+  kind: keyof typeof ownedNames,
   ids: readonly string[] | null,
   argument = `filter.${kind}Ids`,
 ): Promise<string[] | null> {
@@ -147,7 +151,7 @@ export async function ownedUuids(
   return await Promise.all(
     [...new Set(ids)].map(async (id) => {
       const uuid = findUuid(kind, id);
-      if (uuid === null || !(await loader.load(uuid))) throw notFound(kind, id);
+      if (uuid === null || !(await loader.load(uuid))) throw notFound(ownedNames[kind], id);
       return uuid;
     }),
   );
@@ -155,7 +159,7 @@ export async function ownedUuids(
 
 /** Whether the project has what a UUID names: one statement for all that is asked at once, by however many fields. */
 const ownedLoader = createContextCache((context: SchemaContext) => {
-  const { webhook, event } = context.database.prisma;
+  const { webhook, event, apiKey } = context.database.prisma;
   const queryOf = (uuids: readonly string[]) => ({
     where: { id: { in: [...new Set(uuids)] }, projectId: projectUuidOf(context) },
     select: { id: true },
@@ -163,6 +167,7 @@ const ownedLoader = createContextCache((context: SchemaContext) => {
   return {
     webhook: ownershipLoader(async (uuids) => await webhook.findMany(queryOf(uuids))),
     event: ownershipLoader(async (uuids) => await event.findMany(queryOf(uuids))),
+    apiKey: ownershipLoader(async (uuids) => await apiKey.findMany(queryOf(uuids))),
   };
 });
 

@@ -53,7 +53,7 @@ builder.subscriptionField('deliveryStatsTicked', (t) =>
       'What happened to the project’s deliveries in each window of `everySeconds`, told as it ends, quiet ones included. ' +
       'A client that is slow gets the newest.',
     args: {
-      webhookIds: t.arg.idList({ description: 'Only deliveries to these webhooks; at most 100.' }),
+      webhookIds: t.arg.idList({ description: 'Only deliveries to these webhooks, at most 100; all unless said.' }),
       everySeconds: t.arg.int({
         required: true,
         defaultValue: 5,

@@ -104,7 +104,7 @@ builder.queryField('deliveryStats', (t) =>
     description:
       'Counts and latencies of the project’s deliveries. QUERY_TOO_COMPLEX when there are too many to be read in time.',
     args: {
-      webhookIds: t.arg.idList({ description: 'Only deliveries to these webhooks; at most 100.' }),
+      webhookIds: t.arg.idList({ description: 'Only deliveries to these webhooks, at most 100; all unless said.' }),
       since: t.arg({ type: 'DateTime', description: rangeDescriptions.since }),
       until: t.arg({ type: 'DateTime', description: rangeDescriptions.until }),
       bucket: t.arg({

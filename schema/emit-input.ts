@@ -35,10 +35,13 @@ export function emitInputType(name: string, description: string) {
         description:
           'Makes repeating the call harmless: 1 to 255 characters, unique to this event within the project. Used again with ' +
           'the same type and data it gives the first event, whenever that happened or is delivered; with others it is an ' +
-          'IDEMPOTENCY_CONFLICT. It is good for as long as its event is kept.',
+          'IDEMPOTENCY_CONFLICT. It is good for as long as its event is kept. Without one, each call stores an event.',
       }),
       occurredAt: t.field({ type: 'DateTime', description: 'When it happened; now unless said.' }),
-      deliverAt: t.field({ type: 'DateTime', description: 'Not to be delivered before then; at most 30 days ahead.' }),
+      deliverAt: t.field({
+        type: 'DateTime',
+        description: 'Not to be delivered before then, at most 30 days ahead; at once unless said.',
+      }),
     }),
   });
 }

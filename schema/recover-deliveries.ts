@@ -30,7 +30,10 @@ const RecoveryFilter = builder.inputType('RecoveryFilter', {
 const RecoverDeliveriesInput = builder.inputType('RecoverDeliveriesInput', {
   description: 'Which deliveries to send again, and how.',
   fields: (t) => ({
-    filter: t.field({ type: RecoveryFilter, description: 'Only those that all of this is true of.' }),
+    filter: t.field({
+      type: RecoveryFilter,
+      description: 'Only those that all of this is true of; absent takes all that failed or were skipped.',
+    }),
     since: t.field({ type: 'DateTime', required: true, description: 'Created then or later.' }),
     until: t.field({
       type: 'DateTime',

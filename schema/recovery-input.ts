@@ -3,13 +3,12 @@ import { failureReasons } from '../src/domain/delivery.ts';
 import { isEventTypeFilter } from '../src/domain/event-type.ts';
 import type { WebhookId } from '../src/domain/ids.ts';
 import type { RecoveryInput } from '../src/store/recoveries.ts';
-import { recoverableStatuses, type RecoverableStatus, type RecoveryFilter } from '../src/store/recovery-scope.ts';
+import { defaultStatuses, recoverableStatuses, type RecoveryFilter } from '../src/store/recovery-scope.ts';
 import { filterEntriesMax } from './delivery-filter.ts';
 import { rule } from './user-error.ts';
 
 const ratePerSecondMax = 5_000;
 
-const defaultStatuses: readonly RecoverableStatus[] = ['FAILED', 'SKIPPED'];
 const noFilter: RecoveryFilter = {
   webhookIds: null,
   statuses: [...defaultStatuses],

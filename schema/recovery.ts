@@ -149,7 +149,7 @@ builder.queryFields((t) => ({
     type: Recovery,
     nullable: true,
     needs: 'VIEW_WEBHOOKS',
-    description: 'One recovery.',
+    description: 'One recovery; null with a NOT_FOUND error when the project has none with this id.',
     args: { id: t.arg.id({ required: true, description: 'Its id, `rcv_…`.' }) },
     resolve: async (_root, { id }, context) => {
       const uuid = findUuid('recovery', id);

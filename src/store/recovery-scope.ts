@@ -10,17 +10,24 @@ import type { WebhookId } from '../domain/ids.ts';
 export const recoverableStatuses = ['FAILED', 'SKIPPED', 'CANCELLED'] as const;
 export type RecoverableStatus = (typeof recoverableStatuses)[number];
 
+/** What a recovery takes when nobody says which. */
+export const defaultStatuses: readonly RecoverableStatus[] = ['FAILED', 'SKIPPED'];
+
+// Rows outlive versions: a key that a row lacks narrows nothing, as in the API.
 const filterSchema = z.object({
-  webhookIds: z.array(z.string().transform((id): WebhookId => parseId('webhook', id))).nullable(),
-  statuses: z.array(z.enum(recoverableStatuses)),
-  eventTypes: z.array(z.string()).nullable(),
-  failureReasons: z.array(z.enum(failureReasons)).nullable(),
+  webhookIds: z
+    .array(z.string().transform((id): WebhookId => parseId('webhook', id)))
+    .nullable()
+    .default(null),
+  statuses: z.array(z.enum(recoverableStatuses)).default(() => [...defaultStatuses]),
+  eventTypes: z.array(z.string()).nullable().default(null),
+  failureReasons: z.array(z.enum(failureReasons)).nullable().default(null),
 });
 
 /** Which deliveries a recovery takes, besides when they were created. All of it must be true; null narrows nothing. */
 export type RecoveryFilter = z.output<typeof filterSchema>;
 
-/** Reads a filter as a row keeps it. Throws when it is none. */
+/** Reads a filter as a row keeps it; keys that the row lacks get their defaults. Throws when it is none. */
 export function parseRecoveryFilter(stored: unknown): RecoveryFilter {
   return filterSchema.parse(stored);
 }

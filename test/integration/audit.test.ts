@@ -295,11 +295,12 @@ describe('auditEntries', () => {
     expect(await actionsOf({ targetIds: [webhookId] })).toEqual(['pauseWebhook', 'createWebhook']);
     expect(await actionsOf({ targetIds: [webhookId], apiKeyIds: [apiKeyId] })).toEqual(['pauseWebhook']);
     expect(await actionsOf({ targetIds: [webhookId], actions: ['createWebhook'] })).toEqual(['createWebhook']);
-    expect(await actionsOf({ apiKeyIds: ['key_nonsense'] })).toEqual([]);
     expect(await actionsOf({ actions: ['\0'] })).toEqual([]);
     expect(await actionsOf({ targetIds: ['\ud800'] })).toEqual([]);
     expect(await actionsOf({ since: '2999-01-01T00:00:00Z' })).toEqual([]);
     expect(await actionsOf({ until: '2000-01-01T00:00:00Z' })).toEqual([]);
+    const noKey = await fixture.run(list, { filter: { apiKeyIds: [apiKeyId, 'key_nonsense'] } });
+    expect(noKey.errors).toEqual([{ code: 'NOT_FOUND', message: 'No API key with id "key_nonsense".' }]);
     const tooMany = await fixture.run(list, { filter: { actions: Array.from({ length: 101 }, () => 'a') } });
     expect(tooMany.errors).toEqual([
       { code: 'BAD_USER_INPUT', message: 'filter.actions must be at most 100 long, not 101.' },

@@ -163,8 +163,15 @@ describe('data', () => {
   });
 
   test('of another project is checked against its own schema', async () => {
-    await upsert({ name: 'data.ours', schema: versioned });
+    const { eventType } = await upsert({ name: 'data.ours', schema: versioned });
     const theirs = fixture.contextOf(fixture.strangerId);
+    const { data } = await fixture.run(
+      'mutation { upsertEventType(input: { name: "data.ours" }) { created eventType { id } } }',
+      {},
+      theirs,
+    );
+    expect(data.upsertEventType.created).toBe(true);
+    expect(data.upsertEventType.eventType.id).not.toBe(eventType.id);
     const answer = await fixture.run(emitDocument, { input: { type: 'data.ours', data: 'theirs' } }, theirs);
     expect(answer.data.emitEvent.userErrors).toEqual([]);
   });

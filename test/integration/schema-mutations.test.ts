@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { DueDelivery } from '../../src/domain/delivery.ts';
 import type { FeedEntry, FeedSubscription } from '../../src/feed/feed.ts';
 import { claimLeaseMs } from '../../src/domain/claim-lease.ts';
-import { type DeliveryId, parseId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
+import { type DeliveryId, type EventId, idFromUuid, parseId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
 import { findApiKey } from '../../src/store/api-keys.ts';
 import { blockedMessage } from '../../src/domain/webhook-url.ts';
 import { newId } from '../../src/store/new-id.ts';
@@ -603,15 +603,17 @@ describe('resendDelivery', () => {
 });
 
 /** A worker that answers every delivery it is told of, through the feed. */
-function answering(entryOf: (id: DeliveryId) => FeedEntry) {
+function answering(entryOf: (id: DeliveryId, eventId: EventId) => FeedEntry) {
   const context = fixture.contextOf(fixture.projectId);
   return {
     ...context,
-    enqueue: async (due: readonly DueDelivery[]) =>
-      await fixture.feed.publish(
-        fixture.projectId,
-        due.map(({ id }) => entryOf(id)),
-      ),
+    enqueue: async (due: readonly DueDelivery[]) => {
+      const entries = due.map(async ({ id }) => {
+        const { eventId } = await fixture.db.prisma.delivery.findUniqueOrThrow({ where: { id: uuidOf(id) } });
+        return entryOf(id, idFromUuid('event', eventId));
+      });
+      await fixture.feed.publish(fixture.projectId, await Promise.all(entries));
+    },
   };
 }
 
@@ -623,14 +625,14 @@ describe('testWebhook', () => {
   test('sends an event to that webhook only and waits for the answer', async () => {
     const webhookId = await addWebhook(fixture, { eventTypes: ['never.matches'] });
     const now = new Date().toISOString();
-    const context = answering((id) => ({
+    const context = answering((id, eventId) => ({
       change: 'DELIVERED',
       at: now,
       webhookId,
       eventType: 'posthorn.test',
       delivery: {
         id,
-        eventId: newId('event'),
+        eventId,
         webhookId,
         status: 'DELIVERED',
         attemptCount: 1,

@@ -8,17 +8,24 @@ import type { Arguments } from './schema-documents.ts';
 // A new field of Query, Mutation or Subscription gets an entry here: the permission it needs, and its arguments made from
 // what a project has. Every id that it takes must be among them, in inputs of inputs too. A foreign id is then expected to
 // be a NOT_FOUND error of a query or subscription, and a NOT_FOUND user error of a mutation, unless `foreign` says else.
+// What is one's own is expected to be in the answer by its marker, unless `showsNothing` says why it cannot be.
 // A field of another type that takes ids gets one too, `within` the query that leads to it. A field that cannot be
 // selected without arguments says which in `argumentsOf`. A new kind of id is added to tenant-belongings.ts.
 
-/** What a foreign id leads to: an error; a user error at the id's path; null in its place in a list; an empty list. */
+/**
+ * What a foreign id leads to: an error; a user error at the id's path; null in its place in a list; a list of what one's
+ * own ids beside it give, empty without any.
+ */
 export type ForeignOutcome = 'error' | 'user error' | 'null item' | 'empty list';
 
 export interface MatrixEntry {
   needs: Permission | 'ADMINISTRATOR';
   /** Calls that succeed for the project that has these; `[{}]` without arguments. */
   calls: (own: Belongings) => readonly Arguments[];
-  foreign?: ForeignOutcome;
+  /** What a foreign id leads to where it is not NOT_FOUND: everywhere, or by the dotted path of the id. */
+  foreign?: ForeignOutcome | Readonly<Record<string, ForeignOutcome>>;
+  /** Why the answer holds no marker, when it can hold none by nature. */
+  showsNothing?: string;
   /** The root field of Query that gives the object, for fields of other types. */
   within?: (own: Belongings) => { field: string; args: Arguments };
 }
@@ -31,11 +38,16 @@ function view(calls: MatrixEntry['calls'], rest: Partial<MatrixEntry> = {}): Mat
 }
 
 /** A mutation that takes `input`. */
-function change(needs: MatrixEntry['needs'], input: (own: Belongings) => Arguments): MatrixEntry {
-  return { needs, calls: (own) => [{ input: input(own) }] };
+function change(
+  needs: MatrixEntry['needs'],
+  input: (own: Belongings) => Arguments,
+  rest: Partial<MatrixEntry> = {},
+): MatrixEntry {
+  return { needs, calls: (own) => [{ input: input(own) }], ...rest };
 }
 
 const page = { first: 2 };
+const counts = { showsNothing: 'counts only' };
 const plain: MatrixEntry['calls'] = () => [{}];
 const nodeIds = (own: Belongings): string[] => [
   own.project,
@@ -62,12 +74,20 @@ export const tenantMatrix: Readonly<Record<string, MatrixEntry>> = {
   'Query.delivery': view(({ delivery }) => [{ id: delivery }]),
   'Query.deliveries': view((own) => [page, { ...page, filter: deliveryFilter(own) }]),
   'Query.apiKeys': view(() => [page]),
-  'Query.auditEntries': view(({ webhook }) => [page, { ...page, filter: { targetIds: [webhook] } }]),
+  'Query.auditEntries': view(
+    ({ webhook, apiKey }) => [
+      page,
+      { ...page, filter: { targetIds: [webhook] } },
+      { ...page, filter: { apiKeyIds: [apiKey] } },
+    ],
+    // What was changed may have been removed long ago.
+    { foreign: { 'filter.targetIds': 'empty list' } },
+  ),
   'Query.eventTypes': view(() => [page]),
   'Query.recovery': view(({ recovery }) => [{ id: recovery }]),
   'Query.recoveries': view(() => [page]),
-  'Query.deliveryStats': view(({ webhook }) => [{ webhookIds: [webhook] }]),
-  'Query.feedCursor': view(plain),
+  'Query.deliveryStats': view(({ webhook }) => [{ webhookIds: [webhook] }], counts),
+  'Query.feedCursor': view(plain, { showsNothing: 'a place only' }),
   'Webhook.deliveries': view((own) => [{ ...page, filter: deliveryFilter(own) }], {
     within: ({ webhook }) => ({ field: 'webhook', args: { id: webhook } }),
   }),
@@ -94,11 +114,13 @@ export const tenantMatrix: Readonly<Record<string, MatrixEntry>> = {
     permissions: ['MANAGE_WEBHOOKS'],
   })),
   'Mutation.revokeApiKey': change('MANAGE_WEBHOOKS', ({ apiKey }) => ({ id: apiKey })),
-  'Mutation.createAccessToken': change('VIEW_WEBHOOKS', () => ({ permissions: ['VIEW_WEBHOOKS'] })),
+  'Mutation.createAccessToken': change('VIEW_WEBHOOKS', () => ({ permissions: ['VIEW_WEBHOOKS'] }), {
+    showsNothing: 'tokens have no names',
+  }),
   'Mutation.replayEvent': change('MANAGE_WEBHOOKS', ({ event, webhook }) => ({ eventId: event, webhookId: webhook })),
-  'Mutation.recoverDeliveries': change('MANAGE_WEBHOOKS', ({ webhook }) => ({
+  'Mutation.recoverDeliveries': change('MANAGE_WEBHOOKS', ({ webhook, marker }) => ({
     since: new Date(Date.now() - 3_600_000).toISOString(),
-    filter: { webhookIds: [webhook] },
+    filter: { webhookIds: [webhook], eventTypes: [`${marker}.*`] },
     dryRun: true,
   })),
   'Mutation.cancelRecovery': change('MANAGE_WEBHOOKS', ({ recovery }) => ({ id: recovery })),
@@ -108,8 +130,8 @@ export const tenantMatrix: Readonly<Record<string, MatrixEntry>> = {
   })),
   'Mutation.deleteEventType': change('MANAGE_WEBHOOKS', ({ eventType }) => ({ id: eventType })),
   'Mutation.createProject': change('ADMINISTRATOR', ({ marker }) => ({ name: marker })),
-  'Mutation.retryStuckDeliveries': change('ADMINISTRATOR', () => ({ limit: 10 })),
-  'Mutation.cleanupDeliveries': change('ADMINISTRATOR', () => ({ olderThanDays: 3_650 })),
+  'Mutation.retryStuckDeliveries': change('ADMINISTRATOR', () => ({ limit: 10 }), counts),
+  'Mutation.cleanupDeliveries': change('ADMINISTRATOR', () => ({ olderThanDays: 3_650 }), counts),
   'Mutation.emitEvents': change('EMIT_EVENTS', ({ eventTypeName, marker }) => ({
     events: [{ type: eventTypeName, data: { note: marker } }],
   })),
@@ -121,6 +143,6 @@ export const tenantMatrix: Readonly<Record<string, MatrixEntry>> = {
     { after: feedCursor },
     { after: feedCursor, filter: { webhookIds: [webhook] } },
   ]),
-  'Subscription.deliveryStatsTicked': view(({ webhook }) => [{ webhookIds: [webhook], everySeconds: 1 }]),
+  'Subscription.deliveryStatsTicked': view(({ webhook }) => [{ webhookIds: [webhook], everySeconds: 1 }], counts),
   'Subscription.deliveryUpdated': view(({ delivery }) => [{ id: delivery }]),
 };

@@ -29,6 +29,8 @@ export interface TenantWorld extends AsyncDisposable {
   own: () => Promise<Belongings>;
   /** Asks as a key of our project with the permissions, as the administrator, or as nobody; a subscription for its first answer. */
   ask: (document: MadeDocument, granted: Granted) => Promise<TenantAnswer>;
+  /** The same over WebSocket, whatever it is. */
+  askOverWebsocket: (document: MadeDocument, granted: Granted) => Promise<TenantAnswer>;
 }
 
 const adminKey = 'the-admin-key-of-these-tests';
@@ -60,6 +62,7 @@ export async function openTenantWorld(): Promise<TenantWorld> {
       if (document.query.startsWith('subscription')) return await askOverWebsocket(gateway, document, headers);
       return (await post(gateway, document, headers)).body;
     },
+    askOverWebsocket: async (document, granted) => await askOverWebsocket(gateway, document, headersOf(granted)),
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
 }

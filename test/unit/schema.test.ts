@@ -121,9 +121,11 @@ describe('the schema', () => {
     expect(values.map(({ name }) => name).filter((name) => !upperSnake.test(name))).toEqual([]);
   });
 
-  test('names what it gives and takes alike: inputs XInput or XFilter, lists of nodes XConnection with XEdge', () => {
+  test('names what it gives and takes alike: inputs XInput, XFilter, XOrder or XItem, lists of nodes XConnection with XEdge', () => {
+    // An input is what a mutation takes or a group within it; a filter and an order are arguments of lists, and an item
+    // is one of a list within an input.
     const inputNames = ownTypes.filter((type) => isInputObjectType(type)).map(({ name }) => name);
-    expect(inputNames.filter((name) => !/(Input|Filter|Order)$/.test(name))).toEqual([]);
+    expect(inputNames.filter((name) => !/(Input|Filter|Order|Item)$/.test(name))).toEqual([]);
     const connections = ownTypes.filter((type) => isObjectType(type) && 'pageInfo' in type.getFields());
     expect(connections.length).toBeGreaterThan(4);
     for (const connection of connections) {
