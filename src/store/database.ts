@@ -21,7 +21,11 @@ const readConnectionsMax = 4;
 /** Opens everything; it connects on first use. A process that only delivers opens the pipelines alone: Prisma takes 40 MB. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const pipelines = openPipelines(url, options);
-  const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: url, max: 8 }) });
+  const prisma = new PrismaClient({
+    adapter: new PrismaPg({ connectionString: url, max: 8 }),
+    // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
+    transactionOptions: { maxWait: 10_000, timeout: 10_000 },
+  });
   const reads = openPool(url, { ...options, max: readConnectionsMax, planning: manyRowsPlanning });
   return {
     prisma,
