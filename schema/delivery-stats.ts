@@ -101,6 +101,7 @@ builder.queryField('deliveryStats', (t) =>
   t.field({
     type: DeliveryStats,
     needs: 'VIEW_WEBHOOKS',
+    extensions: { cost: 50 },
     description:
       'Counts and latencies of the project’s deliveries. QUERY_TOO_COMPLEX when there are too many to be read in time.',
     args: {
@@ -126,6 +127,7 @@ builder.queryField('deliveryStats', (t) =>
 builder.prismaObjectField(Webhook, 'stats', (t) =>
   t.field({
     type: DeliveryStats,
+    extensions: { cost: 20 },
     description:
       'Counts and latencies of its deliveries. QUERY_TOO_COMPLEX when there are too many to be read in time.',
     args: {

@@ -27,6 +27,9 @@ export const eventColumns = {
 /** An event as resolvers pass it on. */
 export type EventRow = Prisma.EventGetPayload<{ select: typeof eventColumns }>;
 
+/** A body is up to 256 KiB, so that what one operation may cost keeps its answer below some 64 MiB of them. */
+const bodyCost = 20;
+
 /** The GraphQL type of events. */
 export const Event = builder.prismaObject('Event', {
   select: eventColumns,
@@ -42,10 +45,12 @@ export const Event = builder.prismaObject('Event', {
       type: 'JSON',
       nullable: true,
       description: 'What the product said about it; null when it said null.',
+      extensions: { cost: bodyCost },
       resolve: async (event, _args, context) => dataOf(await bodyLoader(context).load(event.id)),
     }),
     body: t.string({
       description: 'The exact text that is signed and sent, the same for every attempt.',
+      extensions: { cost: bodyCost },
       resolve: async (event, _args, context) => await bodyLoader(context).load(event.id),
     }),
     occurredAt: t.field({

@@ -17,6 +17,9 @@ function costIn(schema: GraphQLSchema, text: string, variables: Record<string, u
 
 const cost = (text: string, variables?: Record<string, unknown>): number => costIn(posthorn, text, variables);
 
+const statistics =
+  '{ deliveryStats { counts { total } } webhooks(first: 10) { nodes { stats { counts { total } } } } }';
+
 describe('an operation costs', () => {
   test.each([
     ['1 at the least', '{ __typename }', 1],
@@ -28,6 +31,8 @@ describe('an operation costs', () => {
     ['each cursor that is asked for alone', '{ webhooks(first: 7) { edges { cursor } } }', 8],
     ['1 for where the page lies', '{ webhooks(first: 7) { pageInfo { hasNextPage } } }', 2],
     ['50 for counting', '{ webhooks(first: 0) { totalCount } }', 51],
+    ['50 for statistics, and 20 for those of each webhook', statistics, 51 + 1 + 10 * 22],
+    ['20 for each body, which is up to 256 KiB', '{ events(first: 5) { nodes { id a: body b: data } } }', 1 + 5 * 41],
     ['what is in a page for each of it', '{ deliveries(first: 50) { nodes { webhook { id } event { type } } } }', 151],
     [
       'the product of pages in pages',
