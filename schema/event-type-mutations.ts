@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { findId } from '../src/domain/ids.ts';
 import { compileSchema } from '../src/json-schema/compile-schema.ts';
+import { TimeBudget } from '../src/json-schema/time-budget.ts';
 import {
   deleteEventType,
   eventTypesMax,
@@ -14,6 +15,12 @@ import { EventType } from './event-type.ts';
 import { ownEventTypeName } from './event-type-name.ts';
 import { isDescriptionLength, isStorableText } from './input-text.ts';
 import { checkInput, notFoundError, rule, UserError, userError, type UserErrorShape } from './user-error.ts';
+
+/**
+ * What one project may take of the process for trying schemas: a tenth of a core, once some hundred usual ones. A single
+ * one is stopped after a second, but nothing else would stop a hundred.
+ */
+const compiling = new TimeBudget({ burstMs: 3_000, perSecondMs: 100 });
 
 interface UpsertEventTypeResult {
   eventType: EventTypeRow | null;
@@ -68,15 +75,25 @@ builder.mutationField('upsertEventType', (t) =>
       'from a project whose checks take more than a twentieth of the time, is refused with DATA_CHECK_TOO_COSTLY.',
     args: { input: t.arg({ type: UpsertEventTypeInput, required: true, description: 'What to write.' }) },
     resolve: async (_root, { input }, context) => {
-      const checked = checkInput(eventTypeInput, input);
-      if (checked.kind === 'refused') return nothingDone(checked.userErrors);
       const { projectId } = callerOf(context);
+      if (input.schema !== undefined && input.schema !== null && compiling.isSpent(projectId))
+        return nothingDone([tooCostlyNow]);
+      const startedAtMs = performance.now();
+      const checked = checkInput(eventTypeInput, input);
+      compiling.take(projectId, performance.now() - startedAtMs);
+      if (checked.kind === 'refused') return nothingDone(checked.userErrors);
       const result = await upsertEventType(context.database, projectId, actorOf(context), checked.input);
       if (result.kind === 'done') return { ...result, userErrors: [] };
       const message = `name ${JSON.stringify(input.name)} would be one too many: a project describes at most ${eventTypesMax} event types.`;
       return nothingDone([userError(['name'], 'TOO_MANY_EVENT_TYPES', message)]);
     },
   }),
+);
+
+const tooCostlyNow = userError(
+  ['schema'],
+  'SCHEMA_TOO_COSTLY',
+  'schema cannot be tried now: the schemas of this project took too much time lately. Try again in some seconds.',
 );
 
 const eventTypeInput: z.ZodType<EventTypeChanges> = z.object({

@@ -254,6 +254,26 @@ describe('data', () => {
   });
 });
 
+test('a project whose schemas take long to compile soon has to wait, and another one has not', async () => {
+  const context = fixture.contextOf(fixture.strangerId);
+  const run = async (input: object, asked = context): Promise<string[]> => {
+    const { data } = await fixture.run(upsertDocument, { input: { name: 'data.heavy', ...input } }, asked);
+    return data.upsertEventType.userErrors.map(({ code }: { code: string }) => code);
+  };
+  let codes: string[] = [];
+  for (let round = 0; round < 200 && codes.length === 0; round += 1) codes = await run({ schema: heavySchema(round) });
+  expect(codes).toEqual(['SCHEMA_TOO_COSTLY']);
+  expect(await run({ schema: null })).toEqual([]);
+  expect((await upsert({ name: 'data.light', schema: versioned })).userErrors).toEqual([]);
+}, 60_000);
+
+function heavySchema(round: number): object {
+  const names = Array.from({ length: 240 }, (_, index) => `k${round}_${index}`);
+  return {
+    oneOf: names.map((name) => ({ type: 'object', properties: { [name]: { type: 'string', format: 'email' } } })),
+  };
+}
+
 test('a project describes at most 1,000 event types, and can still change those', async () => {
   const projectId = fixture.strangerId;
   const context = fixture.contextOf(projectId);
