@@ -14,6 +14,8 @@ export interface GatewayLimits {
   directivesMax: number;
   /** Points that one operation may cost (operation-cost.ts). */
   costMax: number;
+  /** The same for a subscription, whose every item is that work again and costs nothing. */
+  subscriptionCostMax: number;
   /** Subscriptions of one project at once, WebSockets and event streams together, in this process. */
   subscriptionsPerProjectMax: number;
   /** How long a client may take for the head of a request, and for all of it. */
@@ -48,6 +50,7 @@ export const gatewayLimits: GatewayLimits = {
   fieldsMax: 1_000,
   directivesMax: 50,
   costMax: 5_000,
+  subscriptionCostMax: 1_000,
   subscriptionsPerProjectMax: 10_000,
   requestHeadMs: 10_000,
   requestMs: 30_000,

@@ -26,7 +26,7 @@ export interface OperationAdmissionOptions {
   charge: ChargeOperation | null;
   /** Whether errors may name parts of the schema that were not asked for. */
   introspection: boolean;
-  limits: { costMax: number; subscriptionsPerProjectMax: number };
+  limits: { costMax: number; subscriptionCostMax: number; subscriptionsPerProjectMax: number };
 }
 
 /** Who has no key can read the schema, which is work too: all of them together may do as much of it as one key. */
@@ -41,7 +41,9 @@ export function createOperationAdmission(options: OperationAdmissionOptions): Ad
     const operation = begin(scope, operationName);
     if (document === null || operation === null) return; // Each transport says so in its own way.
     const cost = operationCost({ schema, document, operation, variables: coerced(operation, variables, options) });
-    if (cost > limits.costMax) throw tooCostly(cost, limits.costMax);
+    const isLive = scope.operationType === OperationTypeNode.SUBSCRIPTION;
+    const costMax = isLive ? Math.min(limits.costMax, limits.subscriptionCostMax) : limits.costMax;
+    if (cost > costMax) throw tooCostly(cost, costMax);
     if (caller?.kind === 'ADMINISTRATOR') return; // Administration costs nothing.
     if (charge !== null) await pay(charge, scope, { caller, cost });
     if (caller !== null && isSubscription(scope)) scope.held.use(holdSubscription(caller.projectId));

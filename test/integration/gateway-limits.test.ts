@@ -49,6 +49,21 @@ test('an operation that costs too much is QUERY_TOO_COMPLEX with its cost, on ei
   }
 });
 
+test('a subscription may cost less than what is executed once, on either transport', async () => {
+  await using gateway = await startTestGateway({ subscriptionCostMax: 9 });
+  await using client = closing(gateway.client(good));
+  const query = 'subscription { count(to: 3) }';
+  expect((await post(gateway, { query: renames(2) }, good)).body.errors).toBeUndefined();
+  expect(codes((await run(client.it, { query })).ended)).toEqual(['QUERY_TOO_COMPLEX']);
+  const events = await fetch(`${gateway.url}/graphql`, {
+    method: 'POST',
+    headers: { ...good, 'content-type': 'application/json', accept: 'text/event-stream' },
+    body: JSON.stringify({ query }),
+  });
+  expect(await events.text()).toContain('at most 9 are allowed');
+  expect(gateway.counters.opened).toBe(0);
+});
+
 test('a key spends points, is told what is left on either transport, and is refused when they are gone', async () => {
   const limit = createInProcessRateLimit();
   await using gateway = await startTestGateway({}, { rate: { limit, pointsPerMinute: 100 } });
