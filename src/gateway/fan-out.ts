@@ -1,5 +1,6 @@
 /** Somebody who has something to write when their turn comes. */
 export interface Turnable {
+  /** Never throws: the others are in the same round. */
   takeTurn(): void;
 }
 

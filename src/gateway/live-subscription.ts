@@ -96,9 +96,9 @@ export class LiveSubscription implements Turnable {
   takeTurn(): void {
     if (this.#state !== 'ready') return;
     this.#state = 'waiting';
-    if (this.#reader.ended) return this.end();
-    if (this.#sink?.isReady(this.#ready) !== true) return;
     try {
+      if (this.#reader.ended) return this.end();
+      if (this.#sink?.isReady(this.#ready) !== true) return;
       const batch = this.#group.batchAfter(this.#reader, this.#cursor);
       if (batch === null) this.#forgetWake = this.#reader.onceChanged(this.#ready);
       else this.#take(batch);
