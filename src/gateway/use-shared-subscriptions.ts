@@ -40,12 +40,13 @@ export function useSharedSubscriptions(subscriptions: SharedSubscriptions): Plug
 type ResultProcessHook = Parameters<NonNullable<Plugin['onResultProcess']>>[0];
 
 /** A client that the feed refuses for its place must not come back with the same one for ever. */
-function tellPlaceIsLost({ result, setResultProcessor }: ResultProcessHook): void {
+function tellPlaceIsLost(hook: ResultProcessHook): void {
+  const { result } = hook;
   const errors = 'errors' in result ? result.errors : undefined;
   if (!('errors' in result) || errors?.some((error) => rootOf(error) instanceof FeedError) !== true) return;
   const events = eventsOfLostPlace(formatResult(result));
   const headers = { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache, no-transform' };
-  setResultProcessor((_result, { Response }) => new Response(events, { headers }), 'text/event-stream');
+  hook.setResultProcessor((_result, { Response }) => new Response(events, { headers }), 'text/event-stream');
 }
 
 /**

@@ -206,8 +206,8 @@ test('a revocation through this process ends sockets and streams at once, of the
   const sockets = await Promise.all([key, token].map(async (text) => await openSocket(`Bearer ${text}`, patient)));
   const stream = await openStream(`Bearer ${key}`, patient);
   await ask(goodKey, `mutation { revokeApiKey(input: { id: "${id}" }) { userErrors { code } } }`, 'Bearer', patient);
-  const endings = await Promise.all([...sockets, stream].map(async ({ ended }) => await ended));
-  expect(endings).toEqual(['4403 Forbidden', '4403 Forbidden', 'cut']);
+  const ended = await Promise.all([...sockets, stream].map(async (connection) => await connection.ended));
+  expect(ended).toEqual(['4403 Forbidden', '4403 Forbidden', 'cut']);
   expect(other.socket.readyState).toBe(WebSocket.OPEN);
   other.socket.terminate();
 });
