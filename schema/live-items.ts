@@ -1,5 +1,6 @@
+import { GraphQLError } from 'graphql';
 import { FeedError, type FeedErrorCode, type FeedItem, type FeedSubscription } from '../src/feed/feed.ts';
-import { apiError, type ErrorCode } from './errors.ts';
+import type { ErrorCode } from './errors.ts';
 
 /** What a subscription's field resolves: a value, or the error that ends the subscription. */
 export type LiveItem<Value> = { kind: 'value'; value: Value } | { kind: 'error'; error: unknown };
@@ -93,5 +94,7 @@ const codeByFeedCode = {
 
 /** The GraphQL error that a feed's error means to the caller; any other error is passed on as it is. */
 export function feedErrorOf(error: unknown): unknown {
-  return error instanceof FeedError ? apiError(codeByFeedCode[error.code], error.message) : error;
+  if (!(error instanceof FeedError)) return error;
+  const { message } = error;
+  return new GraphQLError(message, { extensions: { code: codeByFeedCode[error.code] }, originalError: error });
 }

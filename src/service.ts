@@ -146,7 +146,7 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
   const keys = createKeyCache(database);
   const tokens = createAccessTokens(stack.encryptionKeys);
   const { ratePointsPerMinute: pointsPerMinute, persistedOperations: path } = config;
-  return await startGateway({
+  const gateway = await startGateway({
     schema,
     logger,
     host: config.host,
@@ -164,6 +164,8 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
       feed: async () => await stack.feed.ping(),
     },
   });
+  keys.onForget((apiKeyId) => gateway.revoke(apiKeyId));
+  return gateway;
 }
 
 /** Gives the function that fills a request's context. */

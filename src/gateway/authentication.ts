@@ -1,5 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isKeyText } from '../store/api-keys.ts';
 import { clientOf, createFailedAttempts, type FailedAttemptsLimits } from './failed-attempts.ts';
+import { createLookupLine } from './lookup-line.ts';
 import type { Administrator, Caller } from '../../schema/context.ts';
 import type { Secret } from '../secret.ts';
 import type { Credentials } from './credentials.ts';
@@ -7,7 +9,7 @@ import type { Credentials } from './credentials.ts';
 /** Gives who holds an API key or access token, or null when nobody does (any more). */
 export type Authenticate = (key: string) => Promise<Caller | null>;
 
-/** What became of the credentials that came with a request or a socket. `limited`: they were not even looked at. */
+/** What became of the credentials that came with a request or a socket. `limited`: too many before them were bad. */
 export type Authenticated =
   | { kind: 'accepted'; caller: Caller | Administrator | null }
   | { kind: 'refused'; message: string }
@@ -25,16 +27,20 @@ export interface AuthenticationOptions {
 
 /** Credentials that were good and are remembered for it. About 2 MB. */
 const provenMax = 10_000;
+/** Look-ups of keys for all addresses that have failed too often; each is one step into an index. */
+const lateLookups = { atOnceMax: 4, waitingMax: 1_000, waitMsMax: 2_000 };
 const invalidKey = 'This API key is not valid: it is unknown, expired or revoked.';
 const invalidAdminKey = 'This admin key is not valid.';
 
 /**
- * Creates the one judge of all credentials. Who fails too often from one address has to wait, and is not looked up
- * meanwhile. Those who share the address are let through all the same with what was good here before, and with access
- * tokens, whose signature says by itself whether they can be: neither can be used for guessing.
+ * Creates the one judge of all credentials. Who fails too often from one address has to wait. Those who share the address,
+ * as all do behind one proxy, are let through all the same: with what was good here before, with access tokens, whose
+ * signature says by itself whether they can be, and with whatever has the shape of an API key, whose 256 bits nobody
+ * guesses. Such keys are looked up a few at a time, and only a bad one is told to wait.
  */
 export function createAuthentication({ authenticate, adminKey, limits }: AuthenticationOptions): Authentication {
   const failures = createFailedAttempts(limits);
+  const lookUpLate = createLookupLine(lateLookups);
   const proven = new Set<string>();
   const isAdminKey = adminKey === null ? () => false : equalTo(adminKey.reveal());
 
@@ -42,10 +48,16 @@ export function createAuthentication({ authenticate, adminKey, limits }: Authent
     const digest = digestOf(key).toString('base64');
     if (proven.has(digest) || isSigned(key)) return await judgeTrusted(key, client, digest);
     const attempt = await failures.attempt(client, async () => await authenticate(key));
-    if (attempt.kind === 'limited') return limited(attempt.waitMs);
-    if (attempt.found === null) return { kind: 'refused', message: invalidKey };
-    remember(proven, digest);
-    return { kind: 'accepted', caller: attempt.found };
+    const caller = attempt.kind === 'made' ? attempt.found : await findLate(key);
+    if (caller !== null) {
+      remember(proven, digest);
+      return { kind: 'accepted', caller };
+    }
+    return attempt.kind === 'made' ? { kind: 'refused', message: invalidKey } : limited(attempt.waitMs);
+  }
+
+  async function findLate(key: string): Promise<Caller | null> {
+    return isKeyText(key) ? await lookUpLate(async () => await authenticate(key)) : null;
   }
 
   async function judgeTrusted(key: string, client: string, digest: string): Promise<Authenticated> {

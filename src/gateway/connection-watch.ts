@@ -1,6 +1,8 @@
+import { currentOperation } from './operation-scope.ts';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
+import type { ApiKeyId } from '../domain/ids.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** A connection that stays open: a WebSocket or an event stream. */
@@ -24,6 +26,11 @@ export interface LiveConnection {
 export interface ConnectionWatch extends Disposable {
   /** Returns the function that removes it. */
   add(connection: LiveConnection): () => void;
+  /**
+   * Ends what was opened with the key or its access tokens, now that the operation under way has revoked it. If that came
+   * by one of these connections, this one ends with it, so that it is answered.
+   */
+  revoke(apiKeyId: ApiKeyId): void;
 }
 
 interface Watched {
@@ -72,6 +79,14 @@ export function startConnectionWatch(options: {
       connections.set(connection, { writtenBytes: 0, progressAtMs: nowMs, pingAtMs: nowMs + limits.pingMs });
       return () => void connections.delete(connection);
     },
+    revoke(apiKeyId) {
+      const { caller: asking, held } = currentOperation();
+      for (const connection of connections.keys()) {
+        if (!isOfKey(connection, apiKeyId)) continue;
+        if (connection.caller === asking) held.defer(() => connection.onForbidden());
+        else connection.onForbidden();
+      }
+    },
     [Symbol.dispose]: () => clearInterval(timer),
   };
 }
@@ -80,6 +95,10 @@ export function startConnectionWatch(options: {
 function hasExpired({ caller }: LiveConnection): boolean {
   if (caller === null || caller.kind === 'ADMINISTRATOR') return false;
   return caller.expiresAt !== null && caller.expiresAt.getTime() <= Date.now();
+}
+
+function isOfKey({ caller }: LiveConnection, apiKeyId: ApiKeyId): boolean {
+  return caller !== null && caller.kind !== 'ADMINISTRATOR' && caller.apiKeyId === apiKeyId;
 }
 
 function mayLess(now: Caller, before: LiveConnection['caller']): boolean {

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import type { FormattedExecutionResult } from 'graphql';
 import type { LiveSubscription } from './live-subscription.ts';
 
 /** A subscription to the feed as server-sent events, in the words of graphql-sse's distinct connections. */
@@ -12,6 +13,16 @@ export interface EventStream {
 
 /** How long a client that lost the stream waits before it comes back. */
 const retryMs = 1_000;
+
+const completed = 'event: complete\ndata:\n\n';
+
+/**
+ * The events of a subscription that was refused for the place it names. The empty id makes the client forget that place, so
+ * that it comes back live. Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+ */
+export function eventsOfLostPlace(result: FormattedExecutionResult): string {
+  return `id:\nevent: next\ndata: ${JSON.stringify(result)}\n\n${completed}`;
+}
 
 /** Creates the stream that an answer becomes when it is served; until then it is untouched. */
 export function createEventStream(response: ServerResponse): EventStream {
@@ -35,7 +46,8 @@ export function createEventStream(response: ServerResponse): EventStream {
         write: (batch) => void response.write(batch.events),
       });
       await Promise.race([live.ended, closed]);
-      response.end('event: complete\ndata:\n\n');
+      served = null;
+      response.end(completed);
       await closed;
     },
     beat() {

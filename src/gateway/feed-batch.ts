@@ -5,7 +5,7 @@ import type { FramedMessages } from './websocket-frames.ts';
 export interface Frame {
   /** The result's JSON. */
   readonly json: Buffer;
-  /** Where the item is in the feed; null for what did not come from there. */
+  /** Where the item is in the feed; null for what did not come from there, empty when the place before it is lost. */
   readonly cursor: string | null;
   /** The codes of the errors in it. */
   readonly errorCodes: readonly string[];

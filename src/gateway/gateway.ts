@@ -17,6 +17,7 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { SchemaContext } from '../../schema/context.ts';
 import type { AllowedOrigins } from '../domain/allowed-origins.ts';
+import type { ApiKeyId } from '../domain/ids.ts';
 import type { SpendingLimit } from '../rate-limit/rate-limit.ts';
 import type { Secret } from '../secret.ts';
 import type { Authenticate } from './authentication.ts';
@@ -58,6 +59,8 @@ export interface Gateway extends AsyncDisposable {
   /** As in `http://127.0.0.1:4000`. */
   url: string;
   port: number;
+  /** The operation under way has revoked the key: its sockets are closed and its event streams cut. */
+  revoke(apiKeyId: ApiKeyId): void;
 }
 
 /** Of a head in bytes: a GET's query string is in it. */
@@ -92,6 +95,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     let stopped: Promise<void> | null = null;
     return {
       port,
+      revoke: (apiKeyId) => watch.revoke(apiKeyId),
       url: `http://${urlHost(options.host)}:${port}`,
       [Symbol.asyncDispose]: async () => await (stopped ??= stop().finally(() => watch[Symbol.dispose]())),
     };

@@ -58,7 +58,8 @@ function hasExtensions(value: unknown): value is { extensions: unknown } {
   return typeof value === 'object' && value !== null && 'extensions' in value;
 }
 
-function rootOf(error: unknown): unknown {
+/** What was thrown first, below whatever GraphQL put around it. */
+export function rootOf(error: unknown): unknown {
   return error instanceof GraphQLError && error.originalError !== undefined ? rootOf(error.originalError) : error;
 }
 

@@ -1,4 +1,5 @@
 import { execute } from 'graphql';
+import { FeedError } from '../feed/feed.ts';
 import { inOperation } from './operation-scope.ts';
 import { errorItem } from '../../schema/live-items.ts';
 import { FeedBatch } from './feed-batch.ts';
@@ -65,9 +66,9 @@ export class SharedGroup {
   }
 
   /** A batch of values that are not from the feed. */
-  batchOf(values: readonly LiveItem<unknown>[]): FeedBatch | Promise<FeedBatch> {
+  batchOf(values: readonly LiveItem<unknown>[], cursor: string | null = null): FeedBatch | Promise<FeedBatch> {
     const context = this.#plan.createContext();
-    const frames = values.map((value) => this.#execute(value, context, null));
+    const frames = values.map((value) => this.#execute(value, context, cursor));
     return haveAll(frames)
       ? new FeedBatch(frames, 0, null)
       : allOf(frames).then((done) => new FeedBatch(done, 0, null));
@@ -75,7 +76,7 @@ export class SharedGroup {
 
   /** The batch that tells of what the feed failed with. */
   batchOfError(error: unknown): FeedBatch | Promise<FeedBatch> {
-    return this.batchOf([errorItem(error)]);
+    return this.batchOf([errorItem(error)], error instanceof FeedError ? '' : null);
   }
 
   async #makeBatchOfPage(page: Promise<readonly FeedItem[]>, key: string): Promise<FeedBatch> {

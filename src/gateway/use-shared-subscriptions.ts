@@ -1,5 +1,9 @@
 import { createSourceEventStream, execute } from 'graphql';
 import { findLiveItems } from '../../schema/live-items.ts';
+import { FeedError } from '../feed/feed.ts';
+import { eventsOfLostPlace } from './event-stream.ts';
+import { formatResult } from './format-result.ts';
+import { rootOf } from './mask-error.ts';
 import { currentOperation } from './operation-scope.ts';
 import type { ExecutionArgs, ExecutionResult } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
@@ -23,13 +27,26 @@ export function useSharedSubscriptions(subscriptions: SharedSubscriptions): Plug
     },
     onResultProcess: (hook) => {
       const { live, serveEvents } = currentOperation();
-      if (live === null || serveEvents === null) return;
+      if (serveEvents === null) return;
+      if (live === null) return tellPlaceIsLost(hook);
       hook.setResultProcessor(async (_result, { Response }) => {
         await serveEvents(live);
         return new Response(null); // the answer has been written and has ended
       }, 'text/event-stream');
     },
   };
+}
+
+type ResultProcessHook = Parameters<NonNullable<Plugin['onResultProcess']>>[0];
+
+/** A client that the feed refuses for its place must not come back with the same one for ever. */
+function tellPlaceIsLost(hook: ResultProcessHook): void {
+  const { result } = hook;
+  const errors = 'errors' in result ? result.errors : undefined;
+  if (!('errors' in result) || errors?.some((error) => rootOf(error) instanceof FeedError) !== true) return;
+  const events = eventsOfLostPlace(formatResult(result));
+  const headers = { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache, no-transform' };
+  hook.setResultProcessor((_result, { Response }) => new Response(events, { headers }), 'text/event-stream');
 }
 
 /**

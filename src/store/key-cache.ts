@@ -10,6 +10,8 @@ export interface KeyCache {
   findById(apiKeyId: ApiKeyId): Promise<FoundApiKey | null>;
   /** The key was revoked through this process, where that takes effect at once. */
   forget(apiKeyId: ApiKeyId): void;
+  /** Calls the listener with each key that is forgotten from now on, before `forget` returns. */
+  onForget(listener: (apiKeyId: ApiKeyId) => void): void;
 }
 
 export interface KeyCacheOptions {
@@ -34,6 +36,7 @@ export function createKeyCache(database: Pipelines, options: KeyCacheOptions = {
   const { now = () => performance.now(), keptMs = 1_000, keysMax = 10_000 } = options;
   const kept = new Map<string, Kept>();
   const underWay = new Map<string, Promise<FoundApiKey | null>>();
+  const listeners: ((apiKeyId: ApiKeyId) => void)[] = [];
 
   function keep(name: string, found: FoundApiKey, askedAtMs: number): void {
     kept.delete(name);
@@ -74,7 +77,9 @@ export function createKeyCache(database: Pipelines, options: KeyCacheOptions = {
     forget(apiKeyId) {
       underWay.clear();
       for (const [name, { found }] of kept) if (found.apiKeyId === apiKeyId) kept.delete(name);
+      for (const listener of listeners) listener(apiKeyId);
     },
+    onForget: (listener) => void listeners.push(listener),
   };
 }
 

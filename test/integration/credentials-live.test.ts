@@ -30,9 +30,18 @@ let goodKey: string;
 
 beforeAll(async () => {
   fixture = await openSchemaFixture();
+  gateway = await start(50);
+  goodKey = (await makeKey()).key;
+});
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
+});
+
+async function start(reauthenticateMs: number): Promise<Gateway> {
   const keys = createKeyCache(fixture.db);
   const shared = fixture.contextOf(fixture.projectId);
-  gateway = await startGateway({
+  const started = await startGateway({
     schema,
     host: '127.0.0.1',
     port: 0,
@@ -53,14 +62,11 @@ beforeAll(async () => {
     }),
     checks: { database: async () => {}, queue: async () => {}, feed: async () => {} },
     logger: pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) }),
-    limits: { tickMs: 20, reauthenticateMs: 50, failedAuthenticationsMax: 1_000 },
+    limits: { tickMs: 20, reauthenticateMs, failedAuthenticationsMax: 1_000 },
   });
-  goodKey = (await makeKey()).key;
-});
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await fixture[Symbol.asyncDispose]();
-});
+  keys.onForget((apiKeyId) => started.revoke(apiKeyId));
+  return started;
+}
 
 async function makeKey(
   expiresAt: Date | null = null,
@@ -72,8 +78,8 @@ async function makeKey(
   return { key, id: idFromUuid('apiKey', apiKey.id) };
 }
 
-async function ask(credential: string, query: string, scheme = 'Bearer') {
-  return await post(gateway, { query }, { authorization: `${scheme} ${credential}` });
+async function ask(credential: string, query: string, scheme = 'Bearer', asked: Gateway = gateway) {
+  return await post(asked, { query }, { authorization: `${scheme} ${credential}` });
 }
 
 async function makeToken(key: string, granted = 'VIEW_WEBHOOKS'): Promise<string> {
@@ -87,8 +93,11 @@ async function makeToken(key: string, granted = 'VIEW_WEBHOOKS'): Promise<string
 const feed = 'subscription { deliveryFeed { cursor } }';
 
 /** A live subscription; `ended` says how it was ended. */
-async function openSocket(authorization: string): Promise<{ ended: Promise<string>; socket: WebSocket }> {
-  const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
+async function openSocket(
+  authorization: string,
+  opened: Gateway = gateway,
+): Promise<{ ended: Promise<string>; socket: WebSocket }> {
+  const socket = new WebSocket(`${opened.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
   const ended = once(socket, 'close').then(([code, reason]) => `${code} ${String(reason)}`);
   await once(socket, 'open');
   socket.send(JSON.stringify({ type: 'connection_init', payload: { authorization } }));
@@ -97,8 +106,8 @@ async function openSocket(authorization: string): Promise<{ ended: Promise<strin
   return { ended, socket };
 }
 
-async function openStream(authorization: string): Promise<{ ended: Promise<string> }> {
-  const response = await fetch(`${gateway.url}/graphql`, {
+async function openStream(authorization: string, opened: Gateway = gateway): Promise<{ ended: Promise<string> }> {
+  const response = await fetch(`${opened.url}/graphql`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'text/event-stream', authorization },
     body: JSON.stringify({ query: feed }),
@@ -187,6 +196,36 @@ test('a revocation through this process holds from its answer on', async () => {
   for (const credential of [key, token]) expect((await ask(credential, '{ project { id } }')).status).toBe(200);
   await ask(goodKey, `mutation { revokeApiKey(input: { id: "${id}" }) { userErrors { code } } }`);
   for (const credential of [key, token]) expect((await ask(credential, '{ project { id } }')).status).toBe(401);
+});
+
+test('a revocation through this process ends sockets and streams at once, of the key and its tokens and of no other', async () => {
+  await using patient = await start(3_600_000);
+  const { key, id } = await makeKey();
+  const token = await makeToken(key);
+  const other = await openSocket(`Bearer ${goodKey}`, patient);
+  const sockets = await Promise.all([key, token].map(async (text) => await openSocket(`Bearer ${text}`, patient)));
+  const stream = await openStream(`Bearer ${key}`, patient);
+  await ask(goodKey, `mutation { revokeApiKey(input: { id: "${id}" }) { userErrors { code } } }`, 'Bearer', patient);
+  const ended = await Promise.all([...sockets, stream].map(async (connection) => await connection.ended));
+  expect(ended).toEqual(['4403 Forbidden', '4403 Forbidden', 'cut']);
+  expect(other.socket.readyState).toBe(WebSocket.OPEN);
+  other.socket.terminate();
+});
+
+test('a socket whose own key it revokes is answered, and then closed', async () => {
+  await using patient = await start(3_600_000);
+  const { key, id } = await makeKey();
+  const { socket, ended } = await openSocket(`Bearer ${key}`, patient);
+  const answered = once(socket, 'message');
+  const query = `mutation { revokeApiKey(input: { id: "${id}" }) { apiKey { id } userErrors { code } } }`;
+  socket.send(JSON.stringify({ id: '2', type: 'subscribe', payload: { query } }));
+  const [answer] = await answered;
+  expect(JSON.parse(String(answer))).toMatchObject({
+    id: '2',
+    type: 'next',
+    payload: { data: { revokeApiKey: { apiKey: { id } } } },
+  });
+  expect(await ended).toBe('4403 Forbidden');
 });
 
 test('the admin key administers over HTTP and WebSocket, and a wrong one nothing', async () => {

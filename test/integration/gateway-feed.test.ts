@@ -311,6 +311,27 @@ test('a Last-Event-ID that is no cursor is refused in the stream', async () => {
   expect(stream.blocks.at(-1)?.event).toBe('complete');
 });
 
+test.each(['nonsense', '0123456789abcdef-1'])(
+  'a client that comes with the place %s forgets it',
+  async (lastEventId) => {
+    const stream = await watchStream(gateway, watched, { lastEventId });
+    await stream.ended;
+    expect(stream.blocks.map(({ event, id }) => [event, id])).toEqual([
+      ['next', ''],
+      ['complete', null],
+    ]);
+  },
+);
+
+test('a client keeps its place when anything else is wrong', async () => {
+  const stream = await watchStream(gateway, 'subscription { deliveryFeed(filter: 1) { cursor } }', {
+    lastEventId: await feedCursor(),
+  });
+  await stream.ended;
+  expect(JSON.stringify(stream.blocks)).toContain('BAD_USER_INPUT');
+  expect(stream.blocks.every(({ id }) => id === null)).toBe(true);
+});
+
 test('a query is answered over server-sent events as well', async () => {
   const stream = await watchStream(gateway, '{ feedCursor }');
   await stream.ended;

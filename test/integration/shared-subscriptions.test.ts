@@ -146,10 +146,11 @@ test('who falls behind the log is told CURSOR_EXPIRED as the last thing, and who
   const texts: string[] = [];
   late.live.start({
     isReady: () => true,
-    write: ({ frames }) => void texts.push(...frames.map(({ json }) => json.toString())),
+    write: ({ events }) => void texts.push(events.toString()),
   });
   await late.live.ended;
   expect(texts).toHaveLength(1);
+  expect(texts[0]).toMatch(/^id: \n/); // the place is gone, and is not to be asked for again
   expect(texts[0]).toContain('CURSOR_EXPIRED');
   expect(quiet.given).toEqual([]);
 });

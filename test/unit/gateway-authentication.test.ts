@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type { Caller } from '../../schema/context.ts';
 import { createAuthentication } from '../../src/gateway/authentication.ts';
 import { clientOf, createFailedAttempts } from '../../src/gateway/failed-attempts.ts';
+import { createLookupLine } from '../../src/gateway/lookup-line.ts';
 import { newId } from '../../src/store/new-id.ts';
 import { Secret } from '../../src/secret.ts';
 
@@ -31,6 +32,36 @@ function create(valid: readonly string[]) {
   return { authentication, tryKey, asked, keys };
 }
 
+/** A text in the shape of a key. */
+const keyOf = (index: number): string => `phk_${String(index).padStart(43, '0')}`;
+
+/** One whose look-ups can be held, and are counted. */
+function createHeld(valid: readonly string[]) {
+  const keys = new Set(valid);
+  let held = Promise.withResolvers<void>();
+  held.resolve();
+  let underWay = 0;
+  const lookups = {
+    made: 0,
+    atOnceMax: 0,
+    hold: () => void (held = Promise.withResolvers<void>()),
+    release: () => held.resolve(),
+  };
+  const authentication = createAuthentication({
+    adminKey: null,
+    limits,
+    authenticate: async (key) => {
+      lookups.made += 1;
+      underWay += 1;
+      lookups.atOnceMax = Math.max(lookups.atOnceMax, underWay);
+      await held.promise;
+      underWay -= 1;
+      return keys.has(key) ? holder : null;
+    },
+  });
+  return { authentication, keys, lookups };
+}
+
 test('who fails too often from one address is not looked up any more, and other addresses are', async () => {
   const { tryKey, asked } = create([]);
   for (const key of ['a', 'b', 'c']) expect(await tryKey(key)).toBe('refused');
@@ -50,9 +81,54 @@ test('what was good here before passes beside the failures of others, for as lon
   expect(await tryKey('good')).toBe('accepted');
   for (const key of ['a', 'b', 'c', 'd']) await tryKey(key);
   expect(await tryKey('good')).toBe('accepted');
-  expect(await tryKey('new')).toBe('limited');
+  expect(await tryKey('new')).toBe('limited'); // it does not have the shape of a key
   keys.delete('good');
   expect(await tryKey('good')).toBe('limited');
+});
+
+test('a key that is new here passes beside any number of failures, and only a bad one is told to wait', async () => {
+  const { tryKey, asked } = create([keyOf(0)]);
+  for (let index = 1; index <= 20; index += 1) await tryKey(keyOf(index));
+  expect(await tryKey(keyOf(0))).toBe('accepted');
+  expect(await tryKey(keyOf(1))).toBe('limited');
+  expect(await tryKey('phk_short')).toBe('limited');
+  expect(asked).not.toContain('phk_short');
+});
+
+test('a flood of bad keys is looked up a few at a time, and what does not fit into the line is told to wait', async () => {
+  const { authentication, keys, lookups } = createHeld([keyOf(0)]);
+  for (const key of ['a', 'b', 'c']) await authentication({ kind: 'key', key }, '203.0.113.1');
+  const before = lookups.made;
+  lookups.hold();
+  const flood = Array.from({ length: 2_000 }, async (_, index) => {
+    return await authentication({ kind: 'key', key: keyOf(index + 1) }, '203.0.113.1');
+  });
+  const first = await Promise.race(flood);
+  expect([first.kind, lookups.made - before]).toEqual(['limited', 4]);
+  lookups.release();
+  expect(new Set((await Promise.all(flood)).map(({ kind }) => kind))).toEqual(new Set(['limited']));
+  expect(lookups.made - before).toBe(1_004);
+  expect(lookups.atOnceMax).toBe(4);
+  expect(keys.size).toBe(1);
+  expect(await authentication({ kind: 'key', key: keyOf(0) }, '203.0.113.1')).toMatchObject({ kind: 'accepted' });
+});
+
+test('who waits too long for a look-up is told to wait', async () => {
+  const line = createLookupLine({ atOnceMax: 1, waitingMax: 10, waitMsMax: 20 });
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const first = line(async () => await promise);
+  expect(await line(async () => 'second')).toBeNull();
+  resolve('first');
+  expect(await first).toBe('first');
+  expect(await line(async () => 'third')).toBe('third');
+});
+
+test('a look-up that rejects leaves its place to the next', async () => {
+  const line = createLookupLine({ atOnceMax: 1, waitingMax: 10, waitMsMax: 5_000 });
+  const down = line(async () => await Promise.reject(new Error('the database is down')));
+  const next = line(async () => 'found');
+  await expect(down).rejects.toThrow('the database is down');
+  expect(await next).toBe('found');
 });
 
 test('a good access token passes beside the failures of others, a bad one does not', async () => {
