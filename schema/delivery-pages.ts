@@ -11,6 +11,7 @@ import {
   type ListedPair,
 } from '../src/store/delivery-pages.ts';
 import { ReadLimitError } from '../src/store/limited-read.ts';
+import { tooManyReads } from './too-many-reads.ts';
 import { callerOf } from './caller.ts';
 import { type Connection, type ConnectionArgs, loadConnection, type PageWindow } from './connection.ts';
 import type { SchemaContext } from './context.ts';
@@ -132,6 +133,7 @@ async function countOrUnknown(context: SchemaContext, lists: DeliveryLists): Pro
 /** Throws what the caller can do about a page whose filter passed over too many deliveries; any other error as it is. */
 function tooMany(error: unknown): never {
   if (!(error instanceof ReadLimitError)) throw error;
+  if (error.reason === 'too-many-at-once') throw tooManyReads();
   const advice = 'Narrow it with filter.since and filter.until, or by webhook.';
   throw apiError('QUERY_TOO_COMPLEX', `Too few deliveries match this filter to be found in time. ${advice}`);
 }

@@ -11,6 +11,7 @@ import {
   type StatsRange,
 } from '../src/store/delivery-stats.ts';
 import { ReadLimitError } from '../src/store/limited-read.ts';
+import { tooManyReads } from './too-many-reads.ts';
 import { builder } from './builder.ts';
 import { callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
@@ -198,6 +199,7 @@ function parseRange({ since, until, bucket }: RangeArgs, now: Date, most: number
 /** Throws what the caller can do about a range with too many deliveries; any other error as it is. */
 function tooMany(error: unknown): never {
   if (!(error instanceof ReadLimitError)) throw error;
+  if (error.reason === 'too-many-at-once') throw tooManyReads();
   const advice = 'Ask for less with since and until, or for fewer webhooks.';
   throw apiError('QUERY_TOO_COMPLEX', `There are too many deliveries in this range to be counted in time. ${advice}`);
 }

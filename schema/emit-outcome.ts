@@ -59,7 +59,7 @@ export function nothingStored(userErrors: UserErrorShape[]): EmitOutcome {
 function refusalErrors({ type }: EmitInput, refusal: DataRefusal): UserErrorShape[] {
   if (refusal.kind === 'mismatch') return refusal.problems.map((problem) => mismatchError(type, problem));
   if (refusal.kind === 'too-costly') {
-    const message = `data takes too long to be checked against the schema of ${type}, or what came before it did.`;
+    const message = `data takes too long to be checked against the schema of ${type}, or other checks and schemas of the project took too long lately.`;
     return [userError(['data'], 'DATA_CHECK_TOO_COSTLY', message)];
   }
   const message = `data cannot be checked: the schema of ${type} ${refusal.reason}.`;

@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import { findId } from '../src/domain/ids.ts';
-import { compileSchema } from '../src/json-schema/compile-schema.ts';
-import { TimeBudget } from '../src/json-schema/time-budget.ts';
+import { findId, type ProjectId } from '../src/domain/ids.ts';
+import { compileInTurn } from '../src/json-schema/compile-in-turn.ts';
 import {
   deleteEventType,
   eventTypesMax,
@@ -15,12 +14,6 @@ import { EventType } from './event-type.ts';
 import { ownEventTypeName } from './event-type-name.ts';
 import { isDescriptionLength, isStorableText } from './input-text.ts';
 import { checkInput, notFoundError, rule, UserError, userError, type UserErrorShape } from './user-error.ts';
-
-/**
- * What one project may take of the process for trying schemas: a tenth of a core, once some hundred usual ones. A single
- * one is stopped after a second, but nothing else would stop a hundred.
- */
-const compiling = new TimeBudget({ burstMs: 3_000, perSecondMs: 100 });
 
 interface UpsertEventTypeResult {
   eventType: EventTypeRow | null;
@@ -72,16 +65,14 @@ builder.mutationField('upsertEventType', (t) =>
     description:
       'Describes an event type, at most 1,000 per project. Its schema applies, in every process, to each event that is stored ' +
       'after the answer; events stored before stay. Checking data is limited: what takes longer than 50 ms twice, or comes ' +
-      'from a project whose checks take more than a twentieth of the time, is refused with DATA_CHECK_TOO_COSTLY.',
+      'from a project whose checks take more than a twentieth of the time, or whose schemas take more than a tenth of it to ' +
+      'be compiled, is refused with DATA_CHECK_TOO_COSTLY.',
     args: { input: t.arg({ type: UpsertEventTypeInput, required: true, description: 'What to write.' }) },
     resolve: async (_root, { input }, context) => {
       const { projectId } = callerOf(context);
-      if (input.schema !== undefined && input.schema !== null && compiling.isSpent(projectId))
-        return nothingDone([tooCostlyNow]);
-      const startedAtMs = performance.now();
       const checked = checkInput(eventTypeInput, input);
-      compiling.take(projectId, performance.now() - startedAtMs);
-      if (checked.kind === 'refused') return nothingDone(checked.userErrors);
+      const userErrors = [...checked.userErrors, ...(await schemaErrors(projectId, input.schema))];
+      if (checked.kind === 'refused' || userErrors.length > 0) return nothingDone(userErrors);
       const result = await upsertEventType(context.database, projectId, actorOf(context), checked.input);
       if (result.kind === 'done') return { ...result, userErrors: [] };
       const message = `name ${JSON.stringify(input.name)} would be one too many: a project describes at most ${eventTypesMax} event types.`;
@@ -103,24 +94,17 @@ const eventTypeInput: z.ZodType<EventTypeChanges> = z.object({
     'INVALID_DESCRIPTION',
     'at most 1,000 characters, without NUL characters and halves of surrogate pairs',
   ).optional(),
-  schema: z
-    .custom<object | null>()
-    .superRefine((schema, issues) => requireSchema(schema, issues))
-    .optional(),
+  schema: z.custom<object | null>().optional(),
 });
 
-function requireSchema(schema: unknown, issues: z.core.$RefinementCtx): void {
-  if (schema === null) return;
-  const compiled = compileSchema(schema);
-  if (compiled.kind === 'compiled') return;
-  for (const { path, code, message } of compiled.problems) {
-    issues.addIssue({
-      code: 'custom',
-      params: { code },
-      path: [...path],
-      message: `${['schema', ...path].join('.')} ${message}.`,
-    });
-  }
+async function schemaErrors(projectId: ProjectId, schema: unknown): Promise<UserErrorShape[]> {
+  if (schema === null || schema === undefined) return [];
+  const compiled = await compileInTurn(projectId, schema);
+  if (compiled.kind === 'compiled') return [];
+  if (compiled.kind === 'not-now') return [tooCostlyNow];
+  return compiled.problems.map(({ path, code, message }) =>
+    userError(['schema', ...path], code, `${['schema', ...path].join('.')} ${message}.`),
+  );
 }
 
 function nothingDone(userErrors: UserErrorShape[]): UpsertEventTypeResult {

@@ -1,5 +1,6 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import { PrismaClient } from '../../prisma/generated/client/client.ts';
+import { FairTurns } from '../fair-turns.ts';
 import { type DatabaseOptions, manyRowsPlanning, openPipelines, openPool, type Pipelines } from './pipelines.ts';
 import type { Pool } from 'pg';
 
@@ -13,10 +14,14 @@ export interface Database extends Pipelines {
   prisma: PrismaClient;
   /** What a caller asks that may look at many rows: filtered pages, counts, statistics. Apart, so that none of it holds up an emit. */
   reads: Pool;
+  /** Turns at these, by project. */
+  readTurns: FairTurns;
 }
 
 /** Connections for reads over many rows: as many of them can be slow at once. */
 const readConnectionsMax = 4;
+/** A project holds half of them at most: the page of another one is never more than one statement away. */
+const readTurns = { atOnceMax: readConnectionsMax, perKeyMax: 2, waitingMax: 100, waitMsMax: 10_000 };
 
 /** Opens everything; it connects on first use. A process that only delivers opens the pipelines alone: Prisma takes 40 MB. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
@@ -30,6 +35,7 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
   return {
     prisma,
     reads,
+    readTurns: new FairTurns(readTurns),
     pipeline: pipelines.pipeline,
     upkeep: pipelines.upkeep,
     [Symbol.asyncDispose]: async () => {

@@ -90,7 +90,7 @@ export async function listDeliveries(
     ${shared ? `order by page.id ${order} limit ${count}::int` : `order by wanted.position, page.id ${order}`}`;
   const rows = isPlain(lists.conditions)
     ? (await database.pipeline.query<PageRow>({ name: planName(lists, window), text, values, types: quickDates })).rows
-    : await readMany<PageRow>(database, { text, values, types: quickDates });
+    : await readMany<PageRow>(database, projectId, { text, values, types: quickDates });
   return byParent(lists, shared, rows);
 }
 
@@ -106,7 +106,7 @@ export async function countDeliveries(
     select (select count(*) from deliveries d
       where d.${keyColumn} = wanted.id and d.project_id = ${bind(uuidOf(projectId))}::uuid ${conditionsSql(rest, bind)})::int as count
     from unnest(${bind(keys)}::uuid[]) with ordinality as wanted(id, position) order by wanted.position`;
-  const rows = await readMany<{ count: number }>(database, { text, values });
+  const rows = await readMany<{ count: number }>(database, projectId, { text, values });
   return shared ? [rows.reduce((sum, { count }) => sum + count, 0)] : rows.map(({ count }) => count);
 }
 

@@ -48,7 +48,7 @@ export async function loadDeliveryStats(
     webhookIds === null
       ? { text: statsSql('null::uuid', 'true'), values }
       : { text: statsSql('null::uuid', ofWebhooks), values: [...values, webhookIds.map((id) => uuidOf(id))] };
-  return statsOf(await readMany<StatsRow>(database, statement), range);
+  return statsOf(await readMany<StatsRow>(database, projectId, statement), range);
 }
 
 /** Reads what became of the deliveries to each webhook, in one statement. Throws a ReadLimitError when they are too many. */
@@ -59,7 +59,7 @@ export async function loadStatsByWebhook(
   range: StatsRange,
 ): Promise<DeliveryStats[]> {
   const values = [...valuesOf(projectId, range), webhookIds.map((id) => uuidOf(id))];
-  const rows = await readMany<StatsRow>(database, { text: statsSql('d.webhook_id', ofWebhooks), values });
+  const rows = await readMany<StatsRow>(database, projectId, { text: statsSql('d.webhook_id', ofWebhooks), values });
   const byWebhook = Map.groupBy(rows, ({ key }) => (key === null ? null : idFromUuid('webhook', key)));
   return webhookIds.map((id) => statsOf(byWebhook.get(id) ?? [], range));
 }

@@ -93,10 +93,12 @@ export function createEmitter(database: Pipelines, settings: EmitSettings): Emit
         if (earlier === null) throw new Error(`the event of idempotency key ${input.idempotencyKey} is gone`);
         return earlier;
       }
-      const version = await schemas.refresh(input);
+      const present = await schemas.refresh(input);
       // Data is refused for good once the schema that refused it is known to be the present one.
-      if (outcome.kind === 'refused' && version === outcome.version) {
-        return (input.idempotencyKey === null ? null : await findEarlier(event)) ?? outcome;
+      const known = outcome.kind === 'refused' && present.version === outcome.version ? outcome : present;
+      if (known.refusal !== null) {
+        const earlier = input.idempotencyKey === null ? null : await findEarlier(event);
+        return earlier ?? { kind: 'refused', refusal: known.refusal };
       }
     }
     throw new Error(`the schema of ${input.type} has changed ${roundsMax} times while an event was stored`);

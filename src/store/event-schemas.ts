@@ -3,11 +3,12 @@ import { coalesce } from '../coalesce.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { endsInBox } from '../json-schema/time-box.ts';
 import { TimeBudget } from '../json-schema/time-budget.ts';
+import { SchemaCache } from './schema-cache.ts';
 import type { ProjectId, WebhookId } from '../domain/ids.ts';
 import type { CheckData, DataProblem } from '../json-schema/compile-schema.ts';
 import type { Pipelines } from './pipelines.ts';
 
-/** Why data is not taken. `too-costly`: checking it took too long, or the project's checks have lately. */
+/** Why data is not taken. `too-costly`: checking it took too long, or the project's checks or schemas have lately. */
 export type DataRefusal =
   | { kind: 'mismatch'; problems: readonly DataProblem[] }
   | { kind: 'too-costly' }
@@ -31,7 +32,6 @@ export interface Verdict {
 interface KnownSchema {
   /** Another one after every change of the event type's row. */
   version: string;
-  bytes: number;
   /** Or why the schema cannot be compiled, though it could be when it was stored. */
   check: CheckData | string;
 }
@@ -51,8 +51,7 @@ const compileLimitMs = 5_000;
 const stopsMax = 2;
 /** What one project may take of it: a twentieth of a core. */
 const budget = { burstMs: 200, perSecondMs: 50 };
-/** Schemas kept compiled, by count and by their text, of which each byte takes 44 compiled; those loaded first go first. */
-const schemasMax = 2_000;
+/** Schemas kept compiled, by their text, of which each byte takes 44 compiled. */
 const bytesMax = 2 * 1024 * 1024;
 
 /**
@@ -62,22 +61,20 @@ const bytesMax = 2 * 1024 * 1024;
  */
 export class EventSchemas {
   readonly #budget = new TimeBudget(budget);
-  readonly #known = new Map<string, KnownSchema>();
-  readonly #refresh: (event: CheckedEvent) => Promise<null>;
-  #bytes = 0;
+  readonly #known = new SchemaCache<KnownSchema>(bytesMax);
+  readonly #find: (event: CheckedEvent) => Promise<SchemaRow | null>;
+  /** Schemas being compiled, by type and version: who wants the same one waits for it. */
+  readonly #learning = new Map<string, Promise<DataRefusal | null>>();
 
   constructor(database: Pipelines) {
-    this.#refresh = coalesce(async (events) => {
-      await this.#load(database, new Map(events.map((event) => [keyOf(event), event])));
-      return events.map(() => null);
-    });
+    this.#find = coalesce(async (events) => await this.#findAll(database, events));
   }
 
   /** Checks events against the schemas that are known, in turns that are short. */
   async judge(events: readonly CheckedEvent[]): Promise<Verdict[]> {
     const checks: Check[] = [];
     const verdicts = events.map((event): Verdict => {
-      const schema = event.testWebhookId === null ? this.#known.get(keyOf(event)) : undefined;
+      const schema = event.testWebhookId === null ? this.#known.find(event.projectId, event.type) : undefined;
       if (schema === undefined) return { version: null, refusal: null };
       const verdict = { version: schema.version, refusal: null };
       checks.push({ event, schema, verdict, stopCount: 0 });
@@ -87,10 +84,26 @@ export class EventSchemas {
     return verdicts;
   }
 
-  /** Asks the database for the schema of the event's type, and gives the version that it has; null when it has none. */
-  async refresh(event: CheckedEvent): Promise<string | null> {
-    await this.#refresh(event);
-    return this.#known.get(keyOf(event))?.version ?? null;
+  /**
+   * Asks the database for the schema of the event's type, and gives the version that it has, null when it has none; and why
+   * data of that version cannot be checked now.
+   */
+  async refresh(event: CheckedEvent): Promise<Verdict> {
+    const row = await this.#find(event);
+    if (row === null) {
+      this.#known.forget(event.projectId, event.type);
+      return { version: null, refusal: null };
+    }
+    const isKnown = this.#known.find(event.projectId, event.type)?.version === row.version;
+    if (row.schema === null || isKnown) return { version: row.version, refusal: null };
+    const key = `${keyOf(event)} ${row.version}`;
+    const learning = this.#learning.get(key) ?? this.#learn(event, row.version, row.schema);
+    this.#learning.set(key, learning);
+    try {
+      return { version: row.version, refusal: await learning };
+    } finally {
+      this.#learning.delete(key);
+    }
   }
 
   async #runAll(checks: readonly Check[]): Promise<void> {
@@ -130,11 +143,12 @@ export class EventSchemas {
     }
   }
 
-  async #load(database: Pipelines, wanted: ReadonlyMap<string, CheckedEvent>): Promise<void> {
-    const keys = [...wanted].map(([key, { projectId, type }]) => ({
+  async #findAll(database: Pipelines, events: readonly CheckedEvent[]): Promise<(SchemaRow | null)[]> {
+    const wanted = new Map(events.map((event) => [keyOf(event), event]));
+    const keys = [...wanted.values()].map(({ projectId, type }) => ({
       project_id: uuidOf(projectId),
       name: type,
-      version: this.#known.get(key)?.version ?? null,
+      version: this.#known.find(projectId, type)?.version ?? null,
     }));
     const { rows } = await database.pipeline.query<SchemaRow>({
       name: 'event-schemas',
@@ -142,30 +156,17 @@ export class EventSchemas {
       values: [JSON.stringify(keys)],
     });
     const found = new Map(rows.map((row) => [keyOf(eventTypeOf(row)), row]));
-    for (const key of wanted.keys()) {
-      const row = found.get(key);
-      if (row === undefined) this.#forget(key);
-      else if (row.schema !== null) await this.#learn(key, row.version, row.schema);
-    }
+    return events.map((event) => found.get(keyOf(event)) ?? null);
   }
 
-  async #learn(key: string, version: string, text: string): Promise<void> {
+  async #learn({ projectId, type }: CheckedEvent, version: string, text: string): Promise<DataRefusal | null> {
     // Loaded here and not at the top: a process that only delivers has no use for ajv, nor has one without schemas.
-    const { compileSchema } = await import('../json-schema/compile-schema.ts');
-    const compiled = compileSchema(JSON.parse(text), compileLimitMs);
+    const { compileInTurn } = await import('../json-schema/compile-in-turn.ts');
+    const compiled = await compileInTurn(projectId, JSON.parse(text), compileLimitMs);
+    if (compiled.kind === 'not-now') return { kind: 'too-costly' };
     const check = compiled.kind === 'compiled' ? compiled.check : String(compiled.problems[0]?.message);
-    this.#forget(key);
-    this.#known.set(key, { version, bytes: text.length, check });
-    this.#bytes += text.length;
-    for (const oldest of this.#known.keys()) {
-      if (this.#known.size <= schemasMax && this.#bytes <= bytesMax) break;
-      this.#forget(oldest);
-    }
-  }
-
-  #forget(key: string): void {
-    this.#bytes -= this.#known.get(key)?.bytes ?? 0;
-    this.#known.delete(key);
+    this.#known.keep(projectId, type, { version, check }, text.length);
+    return null;
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Pool } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { SchemaContext } from '../../schema/context.ts';
-import { type DeliveryId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
+import { FairTurns } from '../../src/fair-turns.ts';
+import { type DeliveryId, type ProjectId, uuidOf, type WebhookId } from '../../src/domain/ids.ts';
 import { openPool } from '../../src/store/pipelines.ts';
 import { newUuid } from '../../src/store/new-id.ts';
 import { openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
@@ -211,6 +212,49 @@ describe('a read that takes longer than its limit', () => {
     expect(errors).toEqual([]);
     expect(data).toEqual({ deliveries: { totalCount: null, nodes: [{ __typename: 'Delivery' }] } });
   });
+});
+
+test('a project that asks for slow pages only does not keep another one from its page', async () => {
+  const { pipeline } = fixture.db;
+  await addDeliveries(fixture, await addWebhook(fixture), 1);
+  await pipeline.query('create schema slow_for_one');
+  await pipeline.query(
+    `create view slow_for_one.deliveries as select * from public.deliveries
+     where case when project_id = '${uuidOf(fixture.projectId)}' then pg_sleep(60)::text = '' else true end`,
+  );
+  const { connectionString = '' } = fixture.db.reads.options;
+  const reads = openPool(connectionString, {
+    max: 4,
+    planning: ['search_path=slow_for_one,public'],
+    statementTimeoutMs: 2_000,
+  });
+  const run = async (projectId: ProjectId) => {
+    const context = { ...fixture.contextOf(projectId), database: { ...fixture.db, reads } };
+    return await fixture.run('{ deliveries(first: 1, filter: { responseStatus: 599 }) { nodes { id } } }', {}, context);
+  };
+  let endedCount = 0;
+  const slow = Array.from({ length: 4 }, async () => {
+    const { errors } = await run(fixture.projectId);
+    endedCount += 1;
+    return errors;
+  });
+  await expect.poll(() => reads.totalCount).toBe(2);
+  expect(await run(fixture.strangerId)).toEqual({ data: { deliveries: { nodes: [] } }, errors: [] });
+  expect(endedCount).toBe(0);
+  for (const errors of await Promise.all(slow)) expect(errors).toMatchObject([{ code: 'QUERY_TOO_COMPLEX' }]);
+  await reads.end();
+}, 30_000);
+
+test('more reads of a project than may wait are refused, with advice', async () => {
+  const readTurns = new FairTurns({ atOnceMax: 1, perKeyMax: 1, waitingMax: 1, waitMsMax: 5_000 });
+  const context = { ...fixture.contextOf(fixture.projectId), database: { ...fixture.db, readTurns } };
+  const { errors } = await fixture.run(
+    `{ a: deliveryStats { counts { total } } b: deliveries(filter: { responseStatus: 200 }) { nodes { id } }
+      c: deliveries(filter: { responseStatus: 201 }) { nodes { id } } }`,
+    {},
+    context,
+  );
+  expect(errors).toMatchObject([{ code: 'QUERY_TOO_COMPLEX', message: expect.stringContaining('Ask for fewer') }]);
 });
 
 describe('stats of a webhook', () => {

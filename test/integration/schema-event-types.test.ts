@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { uuidOf } from '../../src/domain/ids.ts';
+import { idFromUuid, uuidOf } from '../../src/domain/ids.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
+import { createProject } from '../../src/store/projects.ts';
 import { type Answer, openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
 import { addWebhook } from '../support/store-fixture.ts';
 
@@ -265,6 +266,32 @@ test('a project whose schemas take long to compile soon has to wait, and another
   expect(codes).toEqual(['SCHEMA_TOO_COSTLY']);
   expect(await run({ schema: null })).toEqual([]);
   expect((await upsert({ name: 'data.light', schema: versioned })).userErrors).toEqual([]);
+}, 60_000);
+
+test('events of types that must be compiled are refused to a project whose schemas take long, and others are taken', async () => {
+  const projectId = idFromUuid('project', (await createProject(fixture.db, 'Many large types')).id);
+  const context = fixture.contextOf(projectId);
+  const codesOf = async (type: string): Promise<string[]> => {
+    const { data } = await fixture.run(emitDocument, { input: { type, data: {} } }, context);
+    return data.emitEvent.userErrors.map(({ code }: { code: string }) => code);
+  };
+  await fixture.db.pipeline.query(
+    `insert into event_types (id, project_id, name, schema)
+     select gen_random_uuid(), $1, 'large.t' || n, schema from json_array_elements($2) with ordinality as made(schema, n)`,
+    [uuidOf(projectId), JSON.stringify(Array.from({ length: 400 }, (_, round) => ({ not: heavySchema(round) })))],
+  );
+  let taken = 0;
+  let codes: string[] = [];
+  while (taken < 400 && codes.length === 0) {
+    codes = await codesOf(`large.t${taken + 1}`);
+    if (codes.length === 0) taken += 1;
+  }
+  expect(codes).toEqual(['DATA_CHECK_TOO_COSTLY']);
+  expect(taken).toBeGreaterThan(0);
+  expect(await codesOf(`large.t${taken}`)).toEqual([]);
+  expect(await codesOf('large.without_schema')).toEqual([]);
+  await upsert({ name: 'data.others', schema: versioned });
+  expect((await emit({ type: 'data.others', data: { version: 1 } })).userErrors).toEqual([]);
 }, 60_000);
 
 function heavySchema(round: number): object {
