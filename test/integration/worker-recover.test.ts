@@ -98,7 +98,7 @@ test('a queue that is down loses no hint for good and stops no recovery', async 
 
 test('a recovery whose step fails is reported, and holds up no other', async () => {
   const broken = await startRecovery(fixture);
-  await fixture.db.pipeline.query(`update recoveries set filter = '{}'`);
+  await fixture.db.pipeline.query(`update recoveries set filter = '[]'`);
   await addFailed(await addWebhook(fixture), 2);
   const whole = await startRecovery(fixture);
   for (const id of [broken, whole]) await passTime(fixture, id, 2_000);
