@@ -1,6 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import type { PoolClient } from 'pg';
-import type { Pipelines } from './pipelines.ts';
+import { inTransaction, type Pipelines, type Queryable } from './pipelines.ts';
 
 /** What a cleanup removes, and how gently. */
 export interface CleanupOptions {
@@ -141,25 +140,14 @@ interface Step {
 }
 
 async function runStep(database: Pipelines, phase: Phase, values: readonly unknown[]): Promise<Step> {
-  const client = await database.upkeep.connect();
-  let failure: Error | undefined;
-  const onLost = (error: Error): void => void (failure = error); // the statement under way rejects with it
-  client.once('error', onLost);
   try {
-    await client.query('begin');
-    const step = await pickAndRemove(client, phase, values);
-    await client.query('commit');
-    return step;
+    return await inTransaction(database, async (client) => await pickAndRemove(client, phase, values), 'upkeep');
   } catch (error) {
-    failure = new Error(`a step of the cleanup of ${phase.name} failed`, { cause: error });
-    throw failure;
-  } finally {
-    client.off('error', onLost);
-    client.release(failure); // one that failed is closed, and its transaction with it
+    throw new Error(`a step of the cleanup of ${phase.name} failed`, { cause: error });
   }
 }
 
-async function pickAndRemove(client: PoolClient, phase: Phase, values: readonly unknown[]): Promise<Step> {
+async function pickAndRemove(client: Queryable, phase: Phase, values: readonly unknown[]): Promise<Step> {
   const picked = await client.query<{ last: string | null; seen: number; ids: string[] }>({
     name: `cleanup-pick-${phase.name}`,
     text: phase.pick,

@@ -1,8 +1,15 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import { PrismaClient } from '../../prisma/generated/client/client.ts';
 import { FairTurns } from '../fair-turns.ts';
-import { type DatabaseOptions, manyRowsPlanning, openPipelines, openPool, type Pipelines } from './pipelines.ts';
-import type { Pool } from 'pg';
+import { Pool } from 'pg';
+import {
+  type DatabaseOptions,
+  manyRowsPlanning,
+  openPipelines,
+  openPool,
+  type Pipelines,
+  surviveLosses,
+} from './pipelines.ts';
 
 // src/store: Postgres, the only truth. One exported function is one query or one transaction, named for its meaning, and
 // takes the project right after the database. Ids are TypeIDs outside and native uuid inside; this folder translates.
@@ -27,7 +34,9 @@ const readTurns = { atOnceMax: readConnectionsMax, perKeyMax: 2, waitingMax: 100
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const pipelines = openPipelines(url, options);
   const prisma = new PrismaClient({
-    adapter: new PrismaPg({ connectionString: url, max: 8 }),
+    adapter: new PrismaPg(surviveLosses(new Pool({ connectionString: url, max: 8 }), options.onIdleError), {
+      disposeExternalPool: true,
+    }),
     // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
     transactionOptions: { maxWait: 10_000, timeout: 10_000 },
   });

@@ -72,7 +72,17 @@ export function openPool(url: string, { max, planning, statementTimeoutMs = 5_00
     query_timeout: 2 * statementTimeoutMs + 1_000,
     connectionTimeoutMillis: 5_000,
   });
+  return surviveLosses(pool, onIdleError);
+}
+
+/**
+ * Lets the process outlive the loss of any of the pool's connections: the statement under way rejects with it, and
+ * `onIdleError` is told when there was none. A connection that has just been handed out, or is being closed, has no
+ * listener of the pool's own, and an error event that nobody hears ends the process.
+ */
+export function surviveLosses(pool: Pool, onIdleError?: (error: Error) => void): Pool {
   pool.on('error', (error) => onIdleError?.(error));
+  pool.on('connect', (client) => client.on('error', ignoreLost));
   return pool;
 }
 
@@ -86,7 +96,6 @@ export async function inTransaction<Result>(
   pool: 'pipeline' | 'upkeep' = 'pipeline',
 ): Promise<Result> {
   const client = await database[pool].connect();
-  client.on('error', ignoreLost);
   let failed = true;
   try {
     await client.query('begin');
@@ -95,11 +104,9 @@ export async function inTransaction<Result>(
     failed = false;
     return result;
   } finally {
-    client.off('error', ignoreLost);
     // The server rolls back what its connection no longer asks for; a connection in doubt is not used again.
     client.release(failed);
   }
 }
 
-/** The statement under way rejects with the loss of its connection; unheard, the event of it would end the process. */
 function ignoreLost(): void {}

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { decide } from '../../src/domain/delivery.ts';
+import { uuidOf } from '../../src/domain/ids.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { ledger } from '../../src/store/ledger.ts';
 import { createRecorder } from '../../src/store/record-attempts.ts';
@@ -194,8 +195,8 @@ describe('claim, record and sweep', () => {
     await claimed(dead);
     await claimed(working);
     await fixture.db.pipeline.query(
-      `update deliveries set claimed_at = claimed_at - interval '2 minutes' where id = (
-         select id from deliveries where status = 'DELIVERING' order by id limit 1)`,
+      `update deliveries set claimed_at = claimed_at - interval '2 minutes' where id = $1`,
+      [uuidOf(dead)],
     );
     const settings = { graceMs: 0, claimLeaseMs: 60_000 };
     expect(await indexOpenDeliveries(fixture.db, settings, never)).toBe(3);
