@@ -35,7 +35,7 @@ beforeAll(async () => {
   fixture = await openStoreFixture();
 });
 afterAll(async () => {
-  await lastRun.catch(() => {});
+  await lastRun;
   await fixture?.[Symbol.asyncDispose]();
 });
 
@@ -363,10 +363,9 @@ async function expectFinal(ends: readonly { id: string; status: DeliveryStatus }
 }
 
 async function carryOut(groups: readonly (readonly Step[])[]): Promise<void> {
-  await (lastRun = runThrough(groups));
-}
-
-async function runThrough(groups: readonly (readonly Step[])[]): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  lastRun = promise;
+  using _ended = { [Symbol.dispose]: resolve };
   await fixture.db.pipeline.query('truncate deliveries, attempts, events, recoveries');
   await fixture.db.pipeline.query('update webhooks set deleted_at = now() where deleted_at is null');
   const webhookIds = [await addWebhook(fixture), await addWebhook(fixture)];
