@@ -6,9 +6,10 @@ import {
   type DeliveryConditions,
   type DeliveryLists,
   type DeliveryParent,
+  type DeliveryWindow,
+  type JoinedDelivery,
   listDeliveries,
   type ListedDelivery,
-  type ListedPair,
 } from '../src/store/delivery-pages.ts';
 import { ReadLimitError } from '../src/store/limited-read.ts';
 import { tooManyReads } from './too-many-reads.ts';
@@ -17,7 +18,7 @@ import { type Connection, type ConnectionArgs, loadConnection, type PageWindow }
 import type { SchemaContext } from './context.ts';
 import { deliveryConditions, type DeliveryFilterInput } from './delivery-filter.ts';
 import { apiError } from './errors.ts';
-import { joinedEvents } from './joined-events.ts';
+import { joinedEvents, joinedWebhooks } from './joined-rows.ts';
 import { isSelected } from './selected-fields.ts';
 
 // Pages of deliveries, of a project, of webhooks or of events: one statement for all lists of an operation that ask for
@@ -42,18 +43,22 @@ export async function loadDeliveries(
   info: GraphQLResolveInfo,
 ): Promise<Connection<ListedDelivery>> {
   const conditions = await deliveryConditions(context, args.filter ?? {});
-  const withEvents = isSelected(info, eventPaths);
+  const joined = { withEvents: isSelected(info, pathsTo('event')), withWebhooks: isSelected(info, pathsTo('webhook')) };
   return await loadConnection(
     args,
-    async (window) => await pageLoader(context).load({ scope, conditions, window: { ...window, withEvents } }),
+    async (window) => await pageLoader(context).load({ scope, conditions, window: { ...window, ...joined } }),
     async () => await countLoader(context).load({ scope, conditions, window: null }),
   );
 }
 
-const eventPaths = [
-  ['nodes', 'event'],
-  ['edges', 'node', 'event'],
-];
+function pathsTo(field: string): string[][] {
+  return [
+    ['nodes', field],
+    ['edges', 'node', field],
+  ];
+}
+
+type JoinedPageWindow = PageWindow & Pick<DeliveryWindow, 'withEvents' | 'withWebhooks'>;
 
 interface ListKey<Window> {
   scope: DeliveryScope;
@@ -64,13 +69,13 @@ interface ListKey<Window> {
 const pageLoader = createContextCache(
   (context: SchemaContext) =>
     new DataLoader(
-      async (keys: readonly ListKey<PageWindow & { withEvents: boolean }>[]) =>
-        await loadTogether(keys, async (lists, { where: { id = {} }, orderBy, take: count, withEvents }) => {
+      async (keys: readonly ListKey<JoinedPageWindow>[]) =>
+        await loadTogether(keys, async (lists, { where: { id = {} }, orderBy, take: count, ...joined }) => {
           const bounds = { below: id.lt ?? null, above: id.gt ?? null };
-          const window = { ...bounds, newestFirst: orderBy.id === 'desc', count, withEvents };
+          const window = { ...bounds, newestFirst: orderBy.id === 'desc', count, ...joined };
           const { projectId } = callerOf(context);
           const pages = await listDeliveries(context.database, projectId, lists, window).catch(tooMany);
-          return pages.map((pairs) => pairs.map(joinedRow));
+          return pages.map((page) => page.map(joinedRow));
         }),
       { cache: false },
     ),
@@ -114,9 +119,10 @@ async function loadTogether<Window, Value>(
   });
 }
 
-/** The delivery's row, which its event is found by. */
-function joinedRow({ delivery, event }: ListedPair): ListedDelivery {
+/** The delivery's row, which its event and webhook are found by. */
+function joinedRow({ delivery, event, webhook }: JoinedDelivery): ListedDelivery {
   if (event !== null) joinedEvents.set(delivery, event);
+  if (webhook !== null) joinedWebhooks.set(delivery, webhook);
   return delivery;
 }
 

@@ -8,11 +8,11 @@ import type { SchemaContext } from './context.ts';
 import { Delivery } from './delivery.ts';
 import { notFound } from './errors.ts';
 import { Event, type EventRow } from './event.ts';
-import { joinedEvents } from './joined-events.ts';
+import { joinedEvents, joinedWebhooks } from './joined-rows.ts';
 import { Webhook, type WebhookRow } from './webhook.ts';
 
-// What a delivery leads to: one statement for the events and one for the webhooks of all deliveries that an operation
-// shows. Nothing is remembered: a subscription's context lives as long as its socket, and what it shows must be as of now.
+// What a delivery leads to: what its page was read with, or one statement for the events and one for the webhooks of all
+// deliveries that an operation shows. Nothing is remembered: a subscription's context lives as long as its socket, and what it shows must be as of now.
 
 builder.prismaObjectFields(Delivery, (t) => ({
   event: t.field({
@@ -23,7 +23,7 @@ builder.prismaObjectFields(Delivery, (t) => ({
   webhook: t.field({
     type: Webhook,
     description: 'Where it is delivered to; perhaps deleted since.',
-    resolve: async (delivery, _args, context) => await loadWebhook(context, delivery.webhookId),
+    resolve: (delivery, _args, context) => joinedWebhooks.get(delivery) ?? loadWebhook(context, delivery.webhookId),
   }),
 }));
 

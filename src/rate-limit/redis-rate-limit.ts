@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { budgetLeft, budgetRequest, rateRequest } from '../domain/rate.ts';
 import type { Budget, RateRequest } from '../domain/rate.ts';
@@ -46,6 +47,8 @@ redis.call('SET', KEYS[1], string.format('%.0f %.17g', now, lead), 'PX', string.
 local wait = granted < wanted and math.ceil(lead + least * interval - leadMax) or 0
 return { string.format('%.0f', granted), string.format('%.0f', wait), string.format('%.17g', lead) }
 `;
+
+const takeScriptHash = createHash('sha1').update(takeScript).digest('hex');
 
 /**
  * A rate limit that any number of processes share through one Redis, on its clock. While the server is away or slow, this
@@ -159,12 +162,22 @@ class RedisRateLimit implements RateLimit, SpendingLimit {
 
   async #takeShared(key: string, request: RateRequest): Promise<SharedTake> {
     const { intervalUs, leadUsMax, wanted, least } = request;
-    const reply: unknown = await this.#redis.eval(takeScript, 1, key, intervalUs, leadUsMax, wanted, least);
+    const reply = await this.#runScript(1, key, intervalUs, leadUsMax, wanted, least);
     const [granted = NaN, waitUs = NaN, leadUs = NaN] = Array.isArray(reply) ? reply.map(Number) : [];
     if (!Number.isSafeInteger(granted) || !Number.isSafeInteger(waitUs) || !Number.isFinite(leadUs)) {
       throw new Error(`its script gave ${JSON.stringify(reply)}`);
     }
     return { granted, waitMs: waitUs / 1000, leadUs };
+  }
+
+  /** Sends the script's hash, and its text only to a server that has not seen it since its start. */
+  async #runScript(...args: [keyCount: number, ...(string | number)[]]): Promise<unknown> {
+    try {
+      return await this.#redis.evalsha(takeScriptHash, ...args);
+    } catch (error) {
+      if (!reasonOf(error).startsWith('NOSCRIPT')) throw error;
+      return await this.#redis.eval(takeScript, ...args);
+    }
   }
 
   #leaveServer(error: unknown): void {

@@ -1,20 +1,28 @@
-import type { Delivery, Event } from '../../prisma/generated/client/client.ts';
+import type { Delivery } from '../../prisma/generated/client/client.ts';
 import type { DeliveryStatus } from '../domain/delivery.ts';
 import { type ProjectId, uuidOf } from '../domain/ids.ts';
 import type { Database } from './database.ts';
+import {
+  eventColumns,
+  eventIn,
+  type JoinedEvent,
+  type JoinedWebhook,
+  type ListedEvent,
+  type ListedWebhook,
+  webhookColumns,
+  webhookIn,
+} from './joined-rows.ts';
 import { readMany } from './limited-read.ts';
 import { quickDates } from './quick-dates.ts';
 
 /** A delivery as lists read it. */
 export type ListedDelivery = Omit<Delivery, 'held' | 'claimedAt'>;
 
-/** An event as lists read it: without its body. */
-export type ListedEvent = Omit<Event, 'body'>;
-
-/** A delivery and, when it was asked for and is still there, its event. */
-export interface ListedPair {
+/** A delivery, and what was asked for beside it; an event may be gone. */
+export interface JoinedDelivery {
   delivery: ListedDelivery;
   event: ListedEvent | null;
+  webhook: ListedWebhook | null;
 }
 
 /** What lists of deliveries belong to. */
@@ -44,8 +52,9 @@ export interface DeliveryWindow {
   above: string | null;
   newestFirst: boolean;
   count: number;
-  /** Whether to read their events with them. */
+  /** Whether to read their events and webhooks with them. */
   withEvents: boolean;
+  withWebhooks: boolean;
 }
 
 /** Lists of deliveries that differ in nothing but what they belong to. */
@@ -69,7 +78,7 @@ export async function listDeliveries(
   projectId: ProjectId,
   lists: DeliveryLists,
   window: DeliveryWindow,
-): Promise<ListedPair[][]> {
+): Promise<JoinedDelivery[][]> {
   const { keyColumn, keys, shared, rest } = drivenBy(lists);
   const { values, bind } = createBinder();
   const order = window.newestFirst ? 'desc' : 'asc';
@@ -78,7 +87,7 @@ export async function listDeliveries(
   const wanted = bind(keys);
   const count = bind(window.count);
   const text = `
-    select page.*, wanted.position::int ${window.withEvents ? eventColumns : ''}
+    select page.*, wanted.position::int ${joinedColumns(window)}
     from unnest(${wanted}::uuid[]) with ordinality as wanted(id, position)
     cross join lateral (
       select ${columns} from deliveries d
@@ -87,6 +96,7 @@ export async function listDeliveries(
       order by d.id ${order} limit ${count}::int
     ) page
     ${window.withEvents ? 'left join events e on e.id = page."eventId"' : ''}
+    ${window.withWebhooks ? 'left join webhooks w on w.id = page."webhookId"' : ''}
     ${shared ? `order by page.id ${order} limit ${count}::int` : `order by wanted.position, page.id ${order}`}`;
   const rows = isPlain(lists.conditions)
     ? (await database.pipeline.query<PageRow>({ name: planName(lists, window), text, values, types: quickDates })).rows
@@ -110,24 +120,14 @@ export async function countDeliveries(
   return shared ? [rows.reduce((sum, { count }) => sum + count, 0)] : rows.map(({ count }) => count);
 }
 
-const eventColumns = `, e.type as "eventType", e.occurred_at as "eventOccurredAt", e.created_at as "eventCreatedAt",
-  e.idempotency_key as "eventIdempotencyKey"`;
+type PageRow = ListedDelivery & JoinedEvent & JoinedWebhook & { position: number };
 
-interface JoinedEvent {
-  /** Null when the event is gone, and absent when it was not asked for. */
-  eventType?: string | null;
-  eventOccurredAt: Date;
-  eventCreatedAt: Date;
-  eventIdempotencyKey: string | null;
+function joinedColumns({ withEvents, withWebhooks }: DeliveryWindow): string {
+  return `${withEvents ? `, ${eventColumns}` : ''} ${withWebhooks ? `, ${webhookColumns}` : ''}`;
 }
 
-type PageRow = ListedDelivery & JoinedEvent & { position: number };
-
-function pairOf(row: PageRow): ListedPair {
-  const { eventType = null, eventOccurredAt: occurredAt, eventCreatedAt: createdAt } = row;
-  if (eventType === null) return { delivery: row, event: null };
-  const { eventId: id, projectId, eventIdempotencyKey: idempotencyKey } = row;
-  return { delivery: row, event: { id, projectId, type: eventType, occurredAt, createdAt, idempotencyKey } };
+function joinedOf(row: PageRow): JoinedDelivery {
+  return { delivery: row, event: eventIn(row), webhook: webhookIn(row) };
 }
 
 /** What the rows are found by: an index begins with it, so that each key costs no more than its own page. */
@@ -160,10 +160,10 @@ function drivenBy({ parent, parentUuids, conditions }: DeliveryLists): Drive {
   return { keyColumn: 'project_id', keys: parentUuids, shared: true, rest: conditions };
 }
 
-function byParent({ parentUuids }: DeliveryLists, shared: boolean, rows: readonly PageRow[]): ListedPair[][] {
-  if (shared) return [rows.map(pairOf)];
-  const pages: ListedPair[][] = parentUuids.map(() => []);
-  for (const row of rows) pages[row.position - 1]?.push(pairOf(row));
+function byParent({ parentUuids }: DeliveryLists, shared: boolean, rows: readonly PageRow[]): JoinedDelivery[][] {
+  if (shared) return [rows.map(joinedOf)];
+  const pages: JoinedDelivery[][] = parentUuids.map(() => []);
+  for (const row of rows) pages[row.position - 1]?.push(joinedOf(row));
   return pages;
 }
 
@@ -180,9 +180,10 @@ function isPlain({
   return narrowing.every((condition) => condition === null);
 }
 
-function planName({ parent }: DeliveryLists, { below, above, newestFirst, withEvents }: DeliveryWindow): string {
-  const bounds = `${below === null ? '' : '-below'}${above === null ? '' : '-above'}`;
-  return `deliveries-of-${parent}${bounds}${newestFirst ? '' : '-oldest-first'}${withEvents ? '-with-events' : ''}`;
+function planName({ parent }: DeliveryLists, window: DeliveryWindow): string {
+  const bounds = `${window.below === null ? '' : '-below'}${window.above === null ? '' : '-above'}`;
+  const joined = `${window.withEvents ? '-with-events' : ''}${window.withWebhooks ? '-with-webhooks' : ''}`;
+  return `deliveries-of-${parent}${bounds}${window.newestFirst ? '' : '-oldest-first'}${joined}`;
 }
 
 type Bind = (value: unknown) => string;

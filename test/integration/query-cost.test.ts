@@ -6,7 +6,7 @@ import { addWebhook } from '../support/store-fixture.ts';
 
 // What pages cost when there are many deliveries: `npm run bench -- query` has the times, with a million.
 
-const deliveryCount = 100_000;
+const deliveryCount = 1_000_000;
 const pageRows = 50;
 let fixture: SchemaFixture;
 let webhookIds: WebhookId[];
@@ -15,7 +15,7 @@ beforeAll(async () => {
   fixture = await openSchemaFixture();
   webhookIds = [await addWebhook(fixture), await addWebhook(fixture)];
   await addHistory();
-}, 120_000);
+}, 300_000);
 afterAll(async () => await fixture[Symbol.asyncDispose]());
 beforeEach(() => {
   fixture.statements.length = 0;
@@ -25,7 +25,8 @@ beforeEach(() => {
 async function addHistory(): Promise<void> {
   const client = await connectToDatabase(fixture.db.reads.options.connectionString ?? '');
   try {
-    await client.query('set synchronous_commit = off');
+    // What is made here is consistent; checking a million references to it would take half of the time.
+    await client.query('set session_replication_role = replica');
     await client.query(
       `insert into events (id, project_id, type, body, occurred_at, created_at)
        select (substring(posthorn_uuid_at(at)::text for 19) || '8000-' || lpad(to_hex(n), 12, '0'))::uuid, $1,
@@ -72,12 +73,12 @@ async function countReads(): Promise<{ scanned: number; byIndex: number }> {
 
 const columns = 'id status attemptCount createdAt finishedAt event { id type } webhook { id name }';
 
-test('a page of 50 deliveries with webhook and event type is two statements, and reads no payload', async () => {
+test('a page of 50 deliveries with webhook and event type is one statement, and reads no payload', async () => {
   const { data, errors } = await fixture.run(`{ deliveries(first: ${pageRows}) { nodes { ${columns} } } }`);
   expect(errors).toEqual([]);
   expect(data.deliveries.nodes).toHaveLength(pageRows);
   expect(data.deliveries.nodes[0].event.type).toBe('config.deployed');
-  expect(fixture.statements).toHaveLength(2);
+  expect(fixture.statements).toHaveLength(1);
   expect(fixture.statements.filter((sql) => /body|response_headers|\*/.test(sql.replaceAll('page.*', '')))).toEqual([]);
 });
 
@@ -85,7 +86,7 @@ test('a payload is read when somebody asks for it, in one statement more', async
   const { data } = await fixture.run(`{ deliveries(first: ${pageRows}) { nodes { ${columns} event { data } } } }`);
   expect(data.deliveries.nodes[0].event.data).toBe('a payload');
   expect(fixture.statements.filter((sql) => sql.includes('body'))).toHaveLength(1);
-  expect(fixture.statements).toHaveLength(3);
+  expect(fixture.statements).toHaveLength(2);
 });
 
 test.each([

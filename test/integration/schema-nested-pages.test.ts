@@ -58,12 +58,12 @@ describe('a list inside of a list', () => {
     [
       'of deliveries’ webhooks',
       'deliveries(first: $first) { nodes { webhook { deliveries(last: 1) { nodes { event { type } } } } } }',
-      3,
+      2,
     ],
     [
       'of deliveries’ events',
       'deliveries(first: $first) { nodes { event { deliveries { totalCount nodes { webhook { name } } } } } }',
-      4,
+      3,
     ],
     [
       'with a filter and a count',
