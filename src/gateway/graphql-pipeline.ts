@@ -5,6 +5,7 @@ import { parseAuthorization } from './credentials.ts';
 import { createDocumentCache } from './document-cache.ts';
 import { documentLimits } from './document-limits.ts';
 import { introspectionIsOff, withoutSuggestion } from './introspection.ts';
+import { useIntrospectionCache } from './introspection-cache.ts';
 import { withExtensions } from './mask-error.ts';
 import { createOperationAdmission } from './operation-admission.ts';
 import { currentOperation } from './operation-scope.ts';
@@ -58,6 +59,7 @@ export function createGraphqlPipeline(options: GraphqlPipelineOptions): GraphqlP
       useDocumentLimits(options),
       useRateLimitStatus(),
       useSharedSubscriptions(options.subscriptions),
+      useIntrospectionCache(),
     ],
     maskedErrors: {
       // Several errors at once come here again, one by one.

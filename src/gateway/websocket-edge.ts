@@ -54,7 +54,13 @@ const goingAway = 1001;
 /** Creates the WebSocket side; sockets come in by `upgrade`. */
 export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdge {
   const { limits, watch, logger } = options;
-  const websockets = new WebSocketServer({ noServer: true, maxPayload: limits.messageBytesMax, handleProtocols });
+  const websockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: limits.messageBytesMax,
+    handleProtocols,
+    // A socket has one message read per turn of the event loop, so that many at once do not hold up everybody else.
+    allowSynchronousEvents: false,
+  });
   const protocol = createProtocol(options);
   const sessions = new Set<Session>();
 
