@@ -4,34 +4,19 @@ import { announceChange } from './announce.ts';
 import { builder } from './builder.ts';
 import { actorOf, callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
-import { Delivery, type DeliveryRow } from './delivery.ts';
-import { notFoundError, UserError, userError, type UserErrorShape } from './user-error.ts';
-
-interface CancelDeliveryResult {
-  delivery: DeliveryRow | null;
-  userErrors: UserErrorShape[];
-}
+import { deliveryPayload, type DeliveryResult, refusedDelivery } from './delivery-payload.ts';
+import { notFoundError, userError, type UserErrorShape } from './user-error.ts';
 
 const CancelDeliveryInput = builder.inputType('CancelDeliveryInput', {
   description: 'Which delivery to stop.',
   fields: (t) => ({ id: t.id({ required: true, description: 'The delivery, `dlv_…`, one that has not ended.' }) }),
 });
 
-const CancelDeliveryPayload = builder.objectRef<CancelDeliveryResult>('CancelDeliveryPayload').implement({
-  description: 'The delivery that was stopped.',
-  fields: (t) => ({
-    delivery: t.field({
-      type: Delivery,
-      nullable: true,
-      description: 'The delivery as it now is; null when nothing was done.',
-      resolve: (result) => result.delivery,
-    }),
-    userErrors: t.expose('userErrors', {
-      type: [UserError],
-      description: 'Why it cannot be stopped: NOT_FOUND, or ALREADY_ENDED.',
-    }),
-  }),
-});
+const CancelDeliveryPayload = deliveryPayload(
+  'CancelDeliveryPayload',
+  'The delivery that was stopped.',
+  'Why it cannot be stopped: NOT_FOUND, or ALREADY_ENDED.',
+);
 
 builder.mutationField('cancelDelivery', (t) =>
   t.field({
@@ -44,16 +29,16 @@ builder.mutationField('cancelDelivery', (t) =>
     args: { input: t.arg({ type: CancelDeliveryInput, required: true, description: 'Which delivery.' }) },
     resolve: async (_root, { input }, context) => {
       const deliveryId = findId('delivery', input.id);
-      if (deliveryId === null) return refused(notFoundError('delivery', input.id));
+      if (deliveryId === null) return refusedDelivery(notFoundError('delivery', input.id));
       return await cancel(context, deliveryId);
     },
   }),
 );
 
-async function cancel(context: SchemaContext, deliveryId: DeliveryId): Promise<CancelDeliveryResult> {
+async function cancel(context: SchemaContext, deliveryId: DeliveryId): Promise<DeliveryResult> {
   const { projectId } = callerOf(context);
   const result = await cancelDelivery(context.database, projectId, deliveryId, actorOf(context));
-  if (result.kind !== 'cancelled') return refused(refusalOf(result, deliveryId));
+  if (result.kind !== 'cancelled') return refusedDelivery(refusalOf(result, deliveryId));
   await announceChange(context, 'CANCELLED', result.delivery);
   return { delivery: result.delivery, userErrors: [] };
 }
@@ -61,8 +46,4 @@ async function cancel(context: SchemaContext, deliveryId: DeliveryId): Promise<C
 function refusalOf(result: Exclude<CancelResult, { kind: 'cancelled' }>, deliveryId: DeliveryId): UserErrorShape {
   if (result.kind === 'not-found') return notFoundError('delivery', deliveryId);
   return userError(['id'], 'ALREADY_ENDED', `Delivery "${deliveryId}" has ended already: it is ${result.status}.`);
-}
-
-function refused(error: UserErrorShape): CancelDeliveryResult {
-  return { delivery: null, userErrors: [error] };
 }

@@ -5,14 +5,9 @@ import { announceChange } from './announce.ts';
 import { builder } from './builder.ts';
 import { actorOf, callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
-import { Delivery, type DeliveryRow } from './delivery.ts';
+import { deliveryPayload, type DeliveryResult, refusedDelivery } from './delivery-payload.ts';
 import { shown } from './errors.ts';
-import { UserError, userError, type UserErrorShape } from './user-error.ts';
-
-interface ReplayEventResult {
-  delivery: DeliveryRow | null;
-  userErrors: UserErrorShape[];
-}
+import { userError, type UserErrorShape } from './user-error.ts';
 
 const ReplayEventInput = builder.inputType('ReplayEventInput', {
   description: 'Which event to send, and where to.',
@@ -25,21 +20,11 @@ const ReplayEventInput = builder.inputType('ReplayEventInput', {
   }),
 });
 
-const ReplayEventPayload = builder.objectRef<ReplayEventResult>('ReplayEventPayload').implement({
-  description: 'The delivery by which the event is sent.',
-  fields: (t) => ({
-    delivery: t.field({
-      type: Delivery,
-      nullable: true,
-      description: 'The delivery as it now is; null when nothing was done.',
-      resolve: (result) => result.delivery,
-    }),
-    userErrors: t.expose('userErrors', {
-      type: [UserError],
-      description: 'Why it cannot be sent: NOT_FOUND, WEBHOOK_UNAVAILABLE, or IN_FLIGHT.',
-    }),
-  }),
-});
+const ReplayEventPayload = deliveryPayload(
+  'ReplayEventPayload',
+  'The delivery by which the event is sent.',
+  'Why it cannot be sent: NOT_FOUND, WEBHOOK_UNAVAILABLE, or IN_FLIGHT.',
+);
 
 builder.mutationField('replayEvent', (t) =>
   t.field({
@@ -52,22 +37,22 @@ builder.mutationField('replayEvent', (t) =>
     args: { input: t.arg({ type: ReplayEventInput, required: true, description: 'Which event, and where to.' }) },
     resolve: async (_root, { input }, context) => {
       const eventId = findId('event', input.eventId);
-      if (eventId === null) return refused(missing('event', input.eventId));
+      if (eventId === null) return refusedDelivery(missing('event', input.eventId));
       const webhookId = findId('webhook', input.webhookId);
-      if (webhookId === null) return refused(missing('webhook', input.webhookId));
+      if (webhookId === null) return refusedDelivery(missing('webhook', input.webhookId));
       return await replay(context, { eventId, webhookId });
     },
   }),
 );
 
-async function replay(context: SchemaContext, target: ReplayTarget): Promise<ReplayEventResult> {
+async function replay(context: SchemaContext, target: ReplayTarget): Promise<DeliveryResult> {
   const { database, settings } = context;
   const result = await replayEvent(database, callerOf(context).projectId, target, {
     actor: actorOf(context),
     defaultMaxAttempts: settings.maxAttempts,
     claimLeaseMs: claimLeaseMs(settings.attemptTimeoutMs),
   });
-  if (result.kind !== 'created' && result.kind !== 'resent') return refused(refusalOf(result, target));
+  if (result.kind !== 'created' && result.kind !== 'resent') return refusedDelivery(refusalOf(result, target));
   const { delivery } = result;
   await announceChange(context, result.kind === 'created' ? 'CREATED' : 'RESENT', delivery);
   if (!delivery.held) {
@@ -93,8 +78,4 @@ function refusalOf(
 
 function missing(what: 'event' | 'webhook', id: string): UserErrorShape {
   return userError([`${what}Id`], 'NOT_FOUND', `No ${what} with id ${shown(id)}.`);
-}
-
-function refused(error: UserErrorShape): ReplayEventResult {
-  return { delivery: null, userErrors: [error] };
 }

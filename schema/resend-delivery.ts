@@ -5,31 +5,19 @@ import { announceChange } from './announce.ts';
 import { builder } from './builder.ts';
 import { actorOf, callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
-import { Delivery, type DeliveryRow } from './delivery.ts';
-import { notFoundError, UserError, userError, type UserErrorShape } from './user-error.ts';
-
-interface ResendDeliveryResult {
-  delivery: DeliveryRow | null;
-  userErrors: UserErrorShape[];
-}
+import { deliveryPayload, type DeliveryResult, refusedDelivery } from './delivery-payload.ts';
+import { notFoundError, userError, type UserErrorShape } from './user-error.ts';
 
 const ResendDeliveryInput = builder.inputType('ResendDeliveryInput', {
   description: 'Which delivery to send again.',
   fields: (t) => ({ id: t.id({ required: true, description: 'The delivery, `dlv_…`, wherever it stands.' }) }),
 });
 
-const ResendDeliveryPayload = builder.objectRef<ResendDeliveryResult>('ResendDeliveryPayload').implement({
-  description: 'The delivery that is sent again.',
-  fields: (t) => ({
-    delivery: t.field({
-      type: Delivery,
-      nullable: true,
-      description: 'The delivery as it now is; null when nothing was done.',
-      resolve: (result) => result.delivery,
-    }),
-    userErrors: t.expose('userErrors', { type: [UserError], description: 'Why it cannot be sent again.' }),
-  }),
-});
+const ResendDeliveryPayload = deliveryPayload(
+  'ResendDeliveryPayload',
+  'The delivery that is sent again.',
+  'Why it cannot be sent again.',
+);
 
 builder.mutationField('resendDelivery', (t) =>
   t.field({
@@ -39,20 +27,20 @@ builder.mutationField('resendDelivery', (t) =>
     args: { input: t.arg({ type: ResendDeliveryInput, required: true, description: 'Which delivery.' }) },
     resolve: async (_root, { input }, context) => {
       const deliveryId = findId('delivery', input.id);
-      if (deliveryId === null) return refused(notFoundError('delivery', input.id));
+      if (deliveryId === null) return refusedDelivery(notFoundError('delivery', input.id));
       return await resend(context, deliveryId);
     },
   }),
 );
 
-async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<ResendDeliveryResult> {
+async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<DeliveryResult> {
   const { database, settings } = context;
   const result = await resendDelivery(database, callerOf(context).projectId, deliveryId, {
     defaultMaxAttempts: settings.maxAttempts,
     claimLeaseMs: claimLeaseMs(settings.attemptTimeoutMs),
     actor: actorOf(context),
   });
-  if (result.kind !== 'resent') return refused(refusalOf(result, deliveryId));
+  if (result.kind !== 'resent') return refusedDelivery(refusalOf(result, deliveryId));
   await announceChange(context, 'RESENT', result.delivery);
   await context.enqueue([{ id: deliveryId, webhookId: idFromUuid('webhook', result.delivery.webhookId) }], {
     urgency: 'urgent', // a person waits for it
@@ -66,8 +54,4 @@ function refusalOf(result: Exclude<ResendResult, { kind: 'resent' }>, deliveryId
     return userError(['id'], 'IN_FLIGHT', `An attempt of delivery "${deliveryId}" is being made right now.`);
   }
   return userError(['id'], 'WEBHOOK_UNAVAILABLE', `The webhook of delivery "${deliveryId}" is ${result.status}.`);
-}
-
-function refused(error: UserErrorShape): ResendDeliveryResult {
-  return { delivery: null, userErrors: [error] };
 }

@@ -52,16 +52,26 @@ function callsOf(text: string): unknown[] {
   }));
 }
 
+const facts = {
+  graphqlUrl: '$URL',
+  websocketUrl: '',
+  apiKey: '$KEY',
+  projectId: idFromUuid('project', randomUUID()),
+};
+const config = { databaseUrl: null, dataFolder: '.posthorn', introspection: true, persistedOperations: null };
+
 test('the calls that a start prints are those of the README', () => {
-  const facts = {
-    graphqlUrl: '$URL',
-    websocketUrl: '',
-    apiKey: '$KEY',
-    projectId: idFromUuid('project', randomUUID()),
-  };
-  const printed = welcomeText(facts, { databaseUrl: null, dataFolder: '.posthorn' });
+  const printed = welcomeText(facts, config);
+  expect(printed).toContain('GraphiQL');
   expect(callsOf(printed)).toHaveLength(3);
   expect(callsOf(printed)).toEqual(callsOf(readme));
+});
+
+test('a start offers nothing that its settings refuse', () => {
+  expect(welcomeText(facts, { ...config, introspection: false })).not.toContain('GraphiQL');
+  const printed = welcomeText(facts, { ...config, persistedOperations: 'documents.json' });
+  expect(printed).not.toContain('GraphiQL');
+  expect(printed).not.toContain('curl');
 });
 
 test('every relative link leads to a file, or to a heading', async () => {
