@@ -3,6 +3,7 @@ import { matchingFilters } from '../domain/event-type.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { createEarlierEventFinder } from './earlier-event.ts';
 import { EventSchemas } from './event-schemas.ts';
+import { expectFewRows } from './expect-few-rows.ts';
 import { newId } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { AttemptTrigger } from '../domain/delivery.ts';
@@ -170,6 +171,7 @@ with input as materialized (
   from json_to_recordset($1::json) as i(
     id uuid, project_id uuid, type text, body text, filters text[], occurred_at timestamptz, schema_version text,
     idempotency_key text, due_at timestamptz, test_webhook_id uuid, except_webhook_id uuid)
+  where ${expectFewRows('octet_length(i.type)')}
 ), stored as (
   insert into events (id, project_id, type, body, occurred_at, idempotency_key)
   select id, project_id, type, body::json, occurred_at, idempotency_key from input where not stale
