@@ -4,7 +4,7 @@ import { retryStuck, sweep, type SweepDeps } from './sweep.ts';
 import type { Schedule } from '../src/queue.ts';
 import type { AnnounceDeps } from './announce.ts';
 import type { Health } from './health.ts';
-import type { WorkerDeps } from './worker.ts';
+import type { WorkerDeps, WorkerSettings } from './worker.ts';
 
 const retryStuckEveryMs = 5 * 60_000;
 const healthEveryMs = 60_000;
@@ -20,9 +20,14 @@ export interface ScheduleParts {
   health: Health;
 }
 
+/** What they need of a worker. */
+export interface ScheduleDeps extends Pick<WorkerDeps, 'database' | 'logger'> {
+  settings: Pick<WorkerSettings, 'maxAttempts' | 'disableAfterMs' | 'retentionDays' | 'sweepIntervalMs'>;
+}
+
 /** What repeats, once per tick in the whole deployment. Each may run twice or late without harm. */
 export function createSchedules(
-  { database, logger, settings }: WorkerDeps,
+  { database, logger, settings }: ScheduleDeps,
   { sweeping, announcing, health }: ScheduleParts,
 ): Schedule[] {
   const { retentionDays } = settings;
