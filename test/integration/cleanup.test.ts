@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { cleanup } from '../../src/store/cleanup.ts';
-import { type History, storeHistory, uuidOfAge } from '../support/history.ts';
+import { countHistory, type History, storeHistory, uuidOfAge } from '../support/history.ts';
 import { openStoreFixture, type StoreFixture } from '../support/store-fixture.ts';
 
 const olderThan = new Date('2026-05-01T00:00:00.000Z');
@@ -24,13 +24,7 @@ async function store(history: Partial<History> = {}): Promise<string[]> {
   return await storeHistory(fixture.db, { at: before, ...history });
 }
 
-async function counts(): Promise<Record<'events' | 'deliveries' | 'attempts', number>> {
-  const { rows } = await fixture.db.pipeline.query(
-    `select (select count(*)::int from events) as events, (select count(*)::int from deliveries) as deliveries,
-            (select count(*)::int from attempts) as attempts`,
-  );
-  return rows[0];
-}
+const counts = async () => await countHistory(fixture.db);
 
 test('what ended before the instant goes: events, deliveries and attempts, of every project', async () => {
   await store({ statuses: ['DELIVERED', 'FAILED', 'SKIPPED', 'CANCELLED'] });

@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { parseId, uuidOf } from '../../src/domain/ids.ts';
 
 /** History as it was left long ago. */
 export interface History {
@@ -56,4 +57,31 @@ export function uuidOfAge(at: Date): string {
   made += 1;
   const hex = at.getTime().toString(16).padStart(12, '0');
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-${made.toString(16).padStart(12, '0')}`;
+}
+
+/** How many rows there are. */
+export async function countHistory({
+  pipeline,
+}: {
+  pipeline: Pick<Pool, 'query'>;
+}): Promise<Record<'events' | 'deliveries' | 'attempts', number>> {
+  const { rows } = await pipeline.query(
+    `select (select count(*)::int from events) as events, (select count(*)::int from deliveries) as deliveries,
+            (select count(*)::int from attempts) as attempts`,
+  );
+  return rows[0];
+}
+
+/** Takes the newest delivery of the webhook back to where it was an hour ago: taken by a worker, or due and taken by nobody. */
+export async function loseClaims(
+  { pipeline }: { pipeline: Pick<Pool, 'query'> },
+  webhookId: string,
+  status: 'DELIVERING' | 'PENDING',
+): Promise<void> {
+  await pipeline.query(
+    `update deliveries set status = $2::delivery_status, due_at = now() - interval '1 hour', finished_at = null,
+       claimed_at = case when $2 = 'DELIVERING' then now() - interval '2 hours' end
+     where id = (select id from deliveries where webhook_id = $1 order by id desc limit 1)`,
+    [uuidOf(parseId('webhook', webhookId)), status],
+  );
 }
