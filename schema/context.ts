@@ -40,10 +40,14 @@ export interface CredentialActions {
 
 /** What the administrator can have done now, over all projects, that otherwise happens by itself. */
 export interface Administration {
+  /** Days that history is kept (WEBHOOK_RETENTION_DAYS); null: for ever. */
+  retentionDays: number | null;
+  /** Hints the workers at deliveries that are due and that nobody took, until the signal aborts; gives how many. */
+  sweep: (signal: AbortSignal) => Promise<number>;
   /** Hints the workers at deliveries that one of them took and never recorded, at most `limit`; gives how many. */
   retryStuck: (limit: number) => Promise<number>;
-  /** Removes history that is older, until the signal aborts. */
-  cleanup: (olderThan: Date, signal: AbortSignal) => Promise<CleanupResult>;
+  /** Removes history that ended longer ago, until the signal aborts. */
+  cleanup: (olderThanDays: number, signal: AbortSignal) => Promise<CleanupResult>;
 }
 
 /** What the deployment's settings mean to resolvers. */

@@ -1,11 +1,11 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { checkAmounts, checkPresence } from './cross-check.ts';
-import { parseCidrs } from './domain/address-policy.ts';
 import { parseAllowedOrigins } from './domain/allowed-origins.ts';
-import { defaultMaxAttempts, defaultRetryScheduleSeconds, isRetrySchedule } from './domain/retry-schedule.ts';
+import { defaultMaxAttempts, defaultRetryScheduleSeconds } from './domain/retry-schedule.ts';
+import { retentionDaysDefault, retentionDaysMax } from './domain/upkeep.ts';
 import type { AllowedOrigins } from './domain/allowed-origins.ts';
 import { Secret } from './secret.ts';
+import { cidrs, host, waits } from './setting-texts.ts';
 import { version } from './version.ts';
 
 // The only reader of the environment. Every setting is one row of `settings`: its name, its default, what it means and what
@@ -40,6 +40,8 @@ export interface Config {
   allowedCidrs: readonly string[];
   webhookInFlightMax: number;
   disableAfterMs: number;
+  /** Null: history is kept for ever. */
+  retentionDays: number | null;
   inFlightMax: number;
   jobConcurrency: number;
   sweepIntervalMs: number;
@@ -125,29 +127,6 @@ const adminKey = text('at most 1024 visible ASCII characters without blanks', (g
 );
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
-/** RFC 1123, section 2.1; a name that ends in a number would be read as an address, and is none. */
-function host(given: string): string | null {
-  const isName = given.length <= 253 && /^([a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.(?!$)|\.?$))+$/i.test(given);
-  return isIP(given) !== 0 || (isName && !/(^|\.)\d+\.?$/.test(given)) ? given : null;
-}
-
-function cidrs(given: string): readonly string[] | null {
-  const ranges = given.split(',').map((range) => range.trim());
-  try {
-    parseCidrs(ranges);
-    return ranges;
-  } catch {
-    return null; // Not a range; the message says what is.
-  }
-}
-
-function waits(given: string): readonly number[] | null {
-  const parts = given.split(',').map((part) => part.trim());
-  if (!parts.every((part) => /^\d+(\.\d+)?$/.test(part))) return null;
-  const seconds = parts.map(Number);
-  return isRetrySchedule(seconds) ? seconds : null;
-}
-
 /** Reads `id:base64,…`, the keys that encrypt secrets at rest; null when it is not that. */
 export function parseEncryptionKeys(given: string): readonly EncryptionKey[] | null {
   const keys = given.split(',').map((part) => {
@@ -221,6 +200,11 @@ const settings = z.object({
     '432000',
     'Seconds of failing without one success after which a webhook is disabled',
     number(1, 31_536_000, ' seconds'),
+  ),
+  WEBHOOK_RETENTION_DAYS: fixed(
+    String(retentionDaysDefault),
+    'Days that history is kept after it has ended; 0 keeps it for ever',
+    wholeNumber(0, retentionDaysMax),
   ),
   WORKER_MAX_IN_FLIGHT: fixed(
     '512',
@@ -322,6 +306,7 @@ function configOf(given: z.output<typeof settings>): Config {
     retryScheduleSeconds: given.WEBHOOK_RETRY_SCHEDULE,
     webhookInFlightMax: given.WEBHOOK_MAX_IN_FLIGHT,
     disableAfterMs: given.WEBHOOK_DISABLE_AFTER * 1000,
+    retentionDays: given.WEBHOOK_RETENTION_DAYS || null,
     inFlightMax: given.WORKER_MAX_IN_FLIGHT,
     jobConcurrency: given.WORKER_JOB_CONCURRENCY,
     sweepIntervalMs: given.SWEEP_INTERVAL * 1000,

@@ -10,6 +10,7 @@ import { startService } from './service.ts';
 import { migrate } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
 import { untilStopSignal } from './stop-signal.ts';
+import { addUpkeepCommands } from './upkeep-command.ts';
 import { version } from './version.ts';
 import { welcomeText } from './welcome.ts';
 import type { Config } from './config.ts';
@@ -49,6 +50,7 @@ program
   .action(async () => await runDemo(loadConfig(process.env), print));
 
 addKeysCommand(program, print);
+addUpkeepCommands(program, print);
 program
   .command('doctor')
   .description('check the settings and every server they name, and say what to do; ends with 1 when something failed')

@@ -1,14 +1,13 @@
 import { createAddressResolver } from '../worker/egress-addresses.ts';
 import { createHostCheck } from '../worker/egress-host-check.ts';
-import { retryStuck } from '../worker/sweep.ts';
 import { startWorker } from '../worker/worker.ts';
+import { createAdministration } from './administration.ts';
 import { parseCidrs } from './domain/address-policy.ts';
 import { logFinding } from './log-finding.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startDeliveryQueue } from './queue.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
-import { cleanup } from './store/cleanup.ts';
 import { createEmitter } from './store/emit-event.ts';
 import { createKeyCache } from './store/key-cache.ts';
 import { openPipelines } from './store/pipelines.ts';
@@ -122,6 +121,7 @@ async function startRoleWorker({
       retryScheduleSeconds: config.retryScheduleSeconds,
       maxAttempts: config.maxAttempts,
       disableAfterMs: config.disableAfterMs,
+      retentionDays: config.retentionDays,
       inFlightMax: config.inFlightMax,
       webhookInFlightMax: config.webhookInFlightMax,
       jobConcurrency: config.jobConcurrency,
@@ -186,10 +186,7 @@ function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], 
       issueAccessToken: async (grant: AccessGrant) => await tokens.issue(grant),
       forgetApiKey: (apiKeyId: ApiKeyId) => keys.forget(apiKeyId),
     },
-    administration: {
-      retryStuck: async (limit: number) => await retryStuck({ database, queue }, limit),
-      cleanup: async (olderThan: Date, signal: AbortSignal) => await cleanup(database, { olderThan }, signal),
-    },
+    administration: createAdministration(config, { database, queue }),
     onWarning: (message: string, error: unknown): void => logger.warn({ err: error }, message),
     settings: {
       requireHttps: config.requireHttps,

@@ -26,6 +26,8 @@ export interface WorkerSettings {
   maxAttempts: number;
   /** For how long every attempt must fail before a webhook is disabled, in milliseconds. */
   disableAfterMs: number;
+  /** Days that history is kept; null: for ever. */
+  retentionDays: number | null;
   /** Deliveries under way at once, and those of one webhook. */
   inFlightMax: number;
   webhookInFlightMax: number;

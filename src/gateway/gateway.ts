@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createAdminRoutes } from './admin-routes.ts';
 import { createAuthentication } from './authentication.ts';
 import { startConnectionWatch } from './connection-watch.ts';
 import { createCrossOrigin } from './cross-origin.ts';
@@ -79,7 +80,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const watch = startConnectionWatch({ ...options, limits });
   const { persistedOperations } = options;
   const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations };
-  const http = createHttpEdge({ ...shared, graphiql: createGraphiql(), checks: options.checks });
+  const http = createHttpEdge({
+    ...shared,
+    graphiql: createGraphiql(),
+    checks: options.checks,
+    adminRoutes: (stopSignal) => createAdminRoutes({ ...options, authentication, stopSignal }),
+  });
   const websocket = createWebsocketEdge({ ...shared, maskError, authentication });
 
   const server = createServer(httpLimits(limits), (request, response) => http.handle(request, response));

@@ -2,10 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { parseAuthorization } from './credentials.ts';
 import { createEventStream } from './event-stream.ts';
+import { answer, answerError } from './json-answer.ts';
 import { changeCaller, createOperationScope, runOperation } from './operation-scope.ts';
 import { checkReadiness } from './readiness.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
+import type { AdminRoute } from './admin-routes.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
 import type { CrossOrigin } from './cross-origin.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
@@ -13,7 +15,7 @@ import type { GatewayLimits } from './limits.ts';
 import type { OperationScope } from './operation-scope.ts';
 import type { ReadinessChecks } from './readiness.ts';
 
-/** The HTTP side: `/graphql`, `/health`, `/ready`. */
+/** The HTTP side: `/graphql`, `/health`, `/ready`, and the administrator's routes. */
 export interface HttpEdge {
   handle(request: IncomingMessage, response: ServerResponse): void;
   /** From now on `/ready` says no; resolves when requests under way are answered, or at `deadline`. Event streams are cut. */
@@ -23,6 +25,8 @@ export interface HttpEdge {
 export interface HttpEdgeOptions {
   pipeline: GraphqlPipeline;
   graphiql: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+  /** The administrator's routes by path; what they do ends early when the signal aborts. */
+  adminRoutes: (stopSignal: AbortSignal) => Record<string, AdminRoute>;
   checks: ReadinessChecks;
   watch: ConnectionWatch;
   crossOrigin: CrossOrigin;
@@ -52,8 +56,10 @@ const preflightedHeaders = [
 
 /** Creates the HTTP side's request handler. */
 export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
+  const stopController = new AbortController();
   const state: State = { stopping: false, answers: new Set(), streams: new Set() };
   const routes: Record<string, Route> = {
+    ...options.adminRoutes(stopController.signal),
     '/': async (request, response) => home(request, response),
     '/health': async (_request, response) => answer(response, 200, { status: 'ok' }),
     '/ready': async (_request, response) => await ready(response, state, options),
@@ -78,6 +84,7 @@ export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
     },
     async stop(deadline) {
       state.stopping = true;
+      stopController.abort();
       for (const stream of state.streams) stream.destroy();
       await Promise.race([Promise.allSettled(state.answers), deadline]);
     },
@@ -181,17 +188,6 @@ function home(request: IncomingMessage, response: ServerResponse): void {
 
 async function notFound(_request: IncomingMessage, response: ServerResponse): Promise<void> {
   answerError(response, 404, 'NOT_FOUND', 'There is nothing here.');
-}
-
-function answerError(response: ServerResponse, status: number, code: string, message: string): void {
-  const requestId = response.getHeader('x-request-id');
-  const extensions = code === 'INTERNAL' ? { code, requestId } : { code };
-  answer(response, status, { errors: [{ message, extensions }] });
-}
-
-function answer(response: ServerResponse, status: number, body: object): void {
-  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' });
-  response.end(JSON.stringify(body));
 }
 
 function findRequestId(request: IncomingMessage): string | null {

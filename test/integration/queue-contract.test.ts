@@ -268,6 +268,27 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
     expect(errors).toEqual([]);
   });
 
+  test('a run that is slower than its ticks is never beside itself, and keeps no other schedule from running', async () => {
+    const slowRuns: (() => void)[] = [];
+    let quickCount = 0;
+    const slow = async (signal: AbortSignal): Promise<void> =>
+      await new Promise((resolve) => {
+        slowRuns.push(resolve);
+        signal.addEventListener('abort', () => resolve());
+      });
+    const quick = async (): Promise<void> => void (quickCount += 1);
+    const schedules = [
+      { name: 'slow', everyMs: 50, run: slow },
+      { name: 'quick', everyMs: 100, run: quick },
+    ];
+    await using _host = await startSchedules(connection, schedules, { onError });
+    await vi.waitFor(() => expect(quickCount).toBeGreaterThanOrEqual(8), limit);
+    expect(slowRuns).toHaveLength(1);
+    slowRuns[0]?.();
+    await vi.waitFor(() => expect(slowRuns).toHaveLength(2), limit);
+    expect(errors).toEqual([]);
+  });
+
   test('a schedule that throws is reported and runs at its next tick', async () => {
     let runCount = 0;
     const failing = async (): Promise<void> => {

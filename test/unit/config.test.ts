@@ -36,6 +36,7 @@ describe('without any setting', () => {
       allowedCidrs: ['127.0.0.0/8', '::1/128'],
       webhookInFlightMax: 64,
       disableAfterMs: 432_000_000,
+      retentionDays: 30,
       inFlightMax: 512,
       jobConcurrency: 16,
       sweepIntervalMs: 5_000,
