@@ -4,6 +4,7 @@ import type { ApiKeyId, ProjectId } from '../src/domain/ids.ts';
 import type { Feed } from '../src/feed/feed.ts';
 import type { CleanupResult } from '../src/store/cleanup.ts';
 import type { Database } from '../src/store/database.ts';
+import type { TraceParent } from '../src/domain/trace-parent.ts';
 import type { EmitEvent } from '../src/store/emit-event.ts';
 import type { SecretBox } from '../src/store/secret-box.ts';
 
@@ -77,6 +78,8 @@ export interface SchemaContext {
   requestId: string;
   /** The cursor that a resuming client of server-sent events names in its request; an argument that says so comes first. */
   lastEventId?: string | null;
+  /** Where in a trace the operation is, which events keep that it emits; absent when that is not known. */
+  traceParent?: TraceParent | null;
   database: Database;
   secretBox: SecretBox;
   feed: Feed;

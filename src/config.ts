@@ -4,8 +4,23 @@ import { parseAllowedOrigins } from './domain/allowed-origins.ts';
 import { defaultMaxAttempts, defaultRetryScheduleSeconds } from './domain/retry-schedule.ts';
 import { retentionDaysDefault, retentionDaysMax } from './domain/upkeep.ts';
 import type { AllowedOrigins } from './domain/allowed-origins.ts';
+import type { TracingSettings } from './tracing/otlp-tracer.ts';
 import { Secret } from './secret.ts';
-import { cidrs, host, waits } from './setting-texts.ts';
+import {
+  adminKey,
+  anyText,
+  cidrs,
+  host,
+  logLevels,
+  number,
+  redisUrl,
+  text,
+  trueOrFalse,
+  url,
+  waits,
+  wholeNumber,
+} from './setting-kinds.ts';
+import { parseExportHeaders, tracingSettingsOf } from './tracing/tracing-settings.ts';
 import { version } from './version.ts';
 
 // The only reader of the environment. Every setting is one row of `settings`: its name, its default, what it means and what
@@ -53,6 +68,10 @@ export interface Config {
   /** A file; null: any operation is executed. */
   persistedOperations: string | null;
   allowedOrigins: AllowedOrigins;
+  /** Null: nothing is traced. */
+  tracing: TracingSettings | null;
+  /** Whether receivers are told the trace. */
+  sendTraceparent: boolean;
 }
 
 /** Settings that cannot be used; `problems` has one sentence for each, and the message has them all. */
@@ -79,54 +98,6 @@ export interface GivenSettings {
   defaults: Record<string, string>;
 }
 
-/** A text that `parse` turns into a value, or into null when it is not what `allowed` says. */
-function text<Value>(allowed: string, parse: (given: string) => Value | null) {
-  return z.string().transform((given, context): Value => {
-    const value = parse(given);
-    if (value !== null) return value;
-    context.addIssue({ code: 'custom', message: allowed });
-    return z.NEVER;
-  });
-}
-
-function number(min: number, max: number, unit: string) {
-  return text(`a number from ${min} to ${max}${unit}`, (given) => {
-    const value = /^\d+(\.\d+)?$/.test(given) ? Number(given) : Number.NaN;
-    return value >= min && value <= max ? value : null;
-  });
-}
-
-function wholeNumber(min: number, max: number) {
-  return text(`a whole number from ${min} to ${max}`, (given) => {
-    const value = /^\d+$/.test(given) ? Number(given) : Number.NaN;
-    return value >= min && value <= max ? value : null;
-  });
-}
-
-function url(schemes: readonly string[]) {
-  const words = schemes.map((scheme) => `${scheme}://…`).join(' or ');
-  return text(`a URL ${words}`, (given) =>
-    URL.canParse(given) && schemes.includes(new URL(given).protocol.slice(0, -1)) ? new Secret(given) : null,
-  );
-}
-
-/** The path is the number of a database, or nothing. */
-const redisUrl = text(
-  'a URL redis://… or rediss://…, with nothing after the port but the number of a database',
-  (given) => {
-    const isRedis = URL.canParse(given) && ['redis:', 'rediss:'].includes(new URL(given).protocol);
-    return isRedis && /^(\/\d*)?$/.test(new URL(given).pathname) ? new Secret(given) : null;
-  },
-);
-
-const trueOrFalse = text('true or false', (given) => (given === 'true' ? true : given === 'false' ? false : null));
-const anyText = text('a text', (given) => given);
-/** What a header can carry: a line break at the end of a file with the key would match no call. */
-const adminKey = text('at most 1024 visible ASCII characters without blanks', (given) =>
-  /^[\x21-\x7e]{1,1024}$/.test(given) ? new Secret(given) : null,
-);
-const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
-
 /** Reads `id:base64,…`, the keys that encrypt secrets at rest; null when it is not that. */
 export function parseEncryptionKeys(given: string): readonly EncryptionKey[] | null {
   const keys = given.split(',').map((part) => {
@@ -140,6 +111,11 @@ export function parseEncryptionKeys(given: string): readonly EncryptionKey[] | n
 const encryptionKeys = text('`id:key` pairs joined by commas, each id once, each key 32 bytes in base64', (given) => {
   const keys = parseEncryptionKeys(given);
   return keys === null ? null : new Secret(keys);
+});
+
+const exportHeaders = text('`name=value` pairs joined by commas, values percent-encoded', (given) => {
+  const headers = parseExportHeaders(given);
+  return headers === null ? null : new Secret(headers);
 });
 
 type TextSchema<Value> = ReturnType<typeof text<Value>>;
@@ -206,6 +182,11 @@ const settings = z.object({
     'Days that history is kept after it has ended; 0 keeps it for ever',
     wholeNumber(0, retentionDaysMax),
   ),
+  WEBHOOK_SEND_TRACEPARENT: fixed(
+    'false',
+    'Whether requests to receivers carry the W3C header `traceparent`',
+    trueOrFalse,
+  ),
   WORKER_MAX_IN_FLIGHT: fixed(
     '512',
     'Deliveries under way at once per worker; four times as many with slow ones',
@@ -230,6 +211,15 @@ const settings = z.object({
     'Sites whose pages may use the API from a browser, such as https://app.example.com, or *',
     text('origins joined by commas, such as https://app.example.com, or *', parseAllowedOrigins),
   ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: open(
+    'none: nothing is traced',
+    'OpenTelemetry collector, OTLP over HTTP, to which `/v1/traces` is added',
+    url(['http', 'https']),
+  ),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: open('none', 'The whole address for traces instead', url(['http', 'https'])),
+  OTEL_EXPORTER_OTLP_HEADERS: open('none', 'Sent to the collector, `name=value,…`', exportHeaders),
+  OTEL_SERVICE_NAME: fixed('posthorn', 'Name of the service in traces', anyText),
+  OTEL_TRACES_SAMPLER_ARG: fixed('1', 'Share of the traces begun here that is recorded, 0 to 1', number(0, 1, '')),
   LOG_LEVEL: open(
     'warn; with DATABASE_URL info',
     'Least severe messages to log',
@@ -244,6 +234,9 @@ const secretNames: ReadonlySet<string> = new Set([
   'POSTHORN_ADMIN_KEY',
   'AGENTA_AUTH_KEY',
   'POSTHORN_ENCRYPTION_KEYS',
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
+  'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+  'OTEL_EXPORTER_OTLP_HEADERS',
 ]);
 
 /** All settings, in the order of the README. */
@@ -315,6 +308,8 @@ function configOf(given: z.output<typeof settings>): Config {
     introspection: given.POSTHORN_INTROSPECTION,
     persistedOperations: given.POSTHORN_PERSISTED_OPERATIONS ?? null,
     allowedOrigins: given.POSTHORN_ALLOWED_ORIGINS ?? [],
+    tracing: tracingSettingsOf(given),
+    sendTraceparent: given.WEBHOOK_SEND_TRACEPARENT,
   };
 }
 

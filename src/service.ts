@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { createAddressResolver } from '../worker/egress-addresses.ts';
 import { createHostCheck } from '../worker/egress-host-check.ts';
 import { startWorker } from '../worker/worker.ts';
@@ -23,6 +24,7 @@ import type { Database } from './store/database.ts';
 import type { DatabaseOptions, Pipelines } from './store/pipelines.ts';
 import type { KeyCache } from './store/key-cache.ts';
 import type { SecretBox } from './store/secret-box.ts';
+import type { Tracer } from './tracing/tracer.ts';
 
 /** Which parts of Posthorn this process runs. */
 export interface Roles {
@@ -48,6 +50,7 @@ interface Parts {
   pipelines: Pipelines;
   secretBox: SecretBox;
   queue: DeliveryQueue;
+  tracer: Tracer | null;
 }
 
 /**
@@ -76,7 +79,8 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
   const secretBox = createSecretBox(stack.encryptionKeys);
   const onError = (error: Error): void => logger.warn({ err: error }, 'queue connection');
   const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));
-  const parts = { config, logger, stack, pipelines, secretBox, queue };
+  const tracer = starting.use(await startTracer(config, logger));
+  const parts = { config, logger, stack, pipelines, secretBox, queue, tracer };
   if (roles.worker) starting.use(await startRoleWorker(parts));
   const gateway = database === null ? null : starting.use(await startRoleGateway(parts, database));
   const started = starting.move();
@@ -88,6 +92,22 @@ interface GatewayParts extends Parts {
   database: Database;
   keys: KeyCache;
   tokens: AccessTokens;
+}
+
+/** Loads OpenTelemetry, which only those need who have a collector; null when there is none. */
+async function startTracer(
+  { tracing: settings, version }: Config,
+  logger: Logger,
+): Promise<(Tracer & AsyncDisposable) | null> {
+  if (settings === null) return null;
+  const { startOtlpTracer } = await import('./tracing/otlp-tracer.ts');
+  return startOtlpTracer({
+    settings,
+    version,
+    instanceId: randomUUID(),
+    onFailing: (error) => logger.warn({ err: error }, 'the collector takes no traces; they are lost until it does'),
+    onRecovered: () => logger.info('the collector takes traces again'),
+  });
 }
 
 /** Loads Prisma, which only the gateway needs. */
@@ -103,6 +123,7 @@ async function startRoleWorker({
   pipelines,
   secretBox,
   queue,
+  tracer,
 }: Parts): Promise<AsyncDisposable> {
   return await startWorker({
     database: pipelines,
@@ -112,6 +133,7 @@ async function startRoleWorker({
     feed: stack.feed,
     rateLimit: stack.rateLimit,
     queueConnection: stack.queueConnection,
+    tracing: { tracer, sendTraceparent: config.sendTraceparent },
     settings: {
       brand: config.brand,
       version: config.version,
@@ -158,6 +180,7 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     introspection: config.introspection,
     persistedOperations: path === null ? null : await loadPersistedOperations(path, schema),
     allowedOrigins: config.allowedOrigins,
+    tracer: shared.tracer,
     checks: {
       database: async () => void (await database.pipeline.query('select 1')),
       queue: async () => await queue.ping(),

@@ -4,6 +4,7 @@ import { announce, publish } from './announce.ts';
 import { settledEntry } from './feed-entry.ts';
 import { logAttempt } from './log-attempt.ts';
 import { createSender } from './send.ts';
+import { traceAttempts } from './trace-attempts.ts';
 import type { Dispatch, SendResult } from '../src/domain/delivery.ts';
 import type { WebhookCache } from '../src/store/webhook-settings.ts';
 import type { AnnounceDeps } from './announce.ts';
@@ -35,6 +36,7 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
     requireHttps: settings.requireHttps,
     onInternalError: (error) => logger.error({ err: error }, 'send'),
   });
+  const send = traceAttempts(sender, deps.tracing ?? { tracer: null, sendTraceparent: false });
   return {
     random: Math.random,
     claim: async (deliveryId) => {
@@ -46,7 +48,7 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
       return null;
     },
     send: async (dispatch, signal) => {
-      const result = await sender.send(dispatch, signal);
+      const result = await send(dispatch, signal);
       parts.onAnswer(dispatch, result);
       return result;
     },

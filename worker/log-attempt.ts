@@ -16,6 +16,7 @@ export function logAttempt(logger: Logger, { dispatch, result, decision, recorde
       responseStatus: result.response?.status ?? null,
       errorCode: result.errorCode,
       durationMs: Math.round(result.durationMs),
+      ...(result.traceId === undefined ? {} : { traceId: result.traceId }),
     },
     'attempt',
   );

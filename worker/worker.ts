@@ -13,6 +13,7 @@ import type { RateLimit } from '../src/rate-limit/rate-limit.ts';
 import type { Pipelines } from '../src/store/pipelines.ts';
 import type { SecretBox } from '../src/store/secret-box.ts';
 import type { AnnounceDeps } from './announce.ts';
+import type { AttemptTracing } from './trace-attempts.ts';
 
 /** What the deployment's settings mean to a worker. */
 export interface WorkerSettings {
@@ -47,6 +48,8 @@ export interface WorkerDeps {
   queueConnection: QueueConnection;
   logger: Logger;
   settings: WorkerSettings;
+  /** Without it, attempts are not traced, and receivers not told of traces. */
+  tracing?: AttemptTracing;
 }
 
 /** Starts taking jobs and the schedules. Disposing stops taking, finishes what is under way, and closes. */

@@ -21,6 +21,7 @@ import type { AllowedOrigins } from '../domain/allowed-origins.ts';
 import type { ApiKeyId } from '../domain/ids.ts';
 import type { SpendingLimit } from '../rate-limit/rate-limit.ts';
 import type { Secret } from '../secret.ts';
+import type { Tracer } from '../tracing/tracer.ts';
 import type { Authenticate } from './authentication.ts';
 import type { HttpEdge } from './http-edge.ts';
 import type { GatewayLimits } from './limits.ts';
@@ -53,6 +54,8 @@ export interface GatewayOptions {
   persistedOperations: PersistedOperations | null;
   /** Sites beside our own that may use the API from a browser. */
   allowedOrigins: AllowedOrigins;
+  /** Null or absent: operations are not recorded as spans. */
+  tracer?: Tracer | null;
 }
 
 /** A listening gateway. Disposing it answers what is under way, for at most 15 s, and closes sockets with 1001. */
@@ -78,8 +81,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const subscriptions = new SharedSubscriptions({ ...options, maskError });
   const pipeline = createGraphqlPipeline({ ...options, authentication, charge, maskError, limits, subscriptions });
   const watch = startConnectionWatch({ ...options, limits });
-  const { persistedOperations } = options;
-  const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations };
+  const { persistedOperations, tracer = null } = options;
+  const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations, tracer };
   const http = createHttpEdge({
     ...shared,
     graphiql: createGraphiql(),

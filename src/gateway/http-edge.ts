@@ -1,13 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { parseAuthorization } from './credentials.ts';
+import { findTraceParent } from '../domain/trace-parent.ts';
 import { createEventStream } from './event-stream.ts';
 import { answer, answerError } from './json-answer.ts';
 import { changeCaller, createOperationScope, runOperation } from './operation-scope.ts';
+import { OperationTrace } from './operation-trace.ts';
 import { checkReadiness } from './readiness.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { AdminRoute } from './admin-routes.ts';
+import type { Tracer } from '../tracing/tracer.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
 import type { CrossOrigin } from './cross-origin.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
@@ -32,6 +35,7 @@ export interface HttpEdgeOptions {
   crossOrigin: CrossOrigin;
   limits: GatewayLimits;
   logger: Logger;
+  tracer: Tracer | null;
 }
 
 interface State {
@@ -104,7 +108,8 @@ async function graphql(
   const refusal = findRefusal(request);
   if (refusal !== null) return answerError(response, refusal.status, 'BAD_USER_INPUT', refusal.message);
   const streams = accept.includes('text/event-stream');
-  const scope = createOperationScope(requestId, streams ? 'sse' : 'http', null);
+  const trace = new OperationTrace(options.tracer, findTraceParent(request.headers['traceparent']));
+  const scope = createOperationScope(requestId, streams ? 'sse' : 'http', null, trace);
   const unwatch = streams ? watchStream(request, response, { scope, state, options }) : null;
   await runOperation(scope, options.logger, async () => {
     // Yoga's own promise does not settle when the reader goes away in the middle; the response's end always comes.

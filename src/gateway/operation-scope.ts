@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { OperationTrace } from './operation-trace.ts';
 import type { DocumentNode, OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
@@ -19,6 +20,7 @@ export interface OperationScope {
   rateLimit: RateStatus | null;
   /** Given back when the operation ends. */
   readonly held: DisposableStack;
+  readonly trace: OperationTrace;
   /** The cursor that the request names as the last that it has seen. */
   lastEventId: string | null;
   /** The operation when it turned out to be a subscription to the feed; it ends with the scope. */
@@ -39,16 +41,38 @@ export async function runOperation(scope: OperationScope, logger: Logger, run: (
     await storage.run(scope, run);
   } finally {
     const { caller, errorCodes, rateLimit, document: _document, held, ...more } = scope;
-    const { live, lastEventId: _lastEventId, serveEvents: _serveEvents, ...known } = more;
+    const { live, lastEventId: _lastEventId, serveEvents: _serveEvents, trace, ...known } = more;
     live?.end();
     held.dispose();
     if (known.operationType !== null || errorCodes.size > 0) {
       const durationMs = Math.round((performance.now() - startedAt) * 10) / 10;
       const cost = rateLimit?.cost ?? null;
+      endSpan(scope);
+      const { traceId } = trace;
       const told = { ...known, ...whoIs(caller), durationMs, cost, errorCodes: [...errorCodes] };
-      logger.info(told, 'graphql operation');
+      logger.info(traceId === null ? told : { ...told, traceId }, 'graphql operation');
     }
   }
+}
+
+/** Ends the span of an operation that is answered, or of a subscription that has begun. Only the first call counts. */
+export function endSpan(scope: OperationScope): void {
+  const { trace, caller, operationType, operationName, errorCodes } = scope;
+  if (!trace.isRecorded) return;
+  const [errorCode] = errorCodes;
+  trace.end({
+    // As Semantic Conventions 1.45, "GraphQL server spans", has it: names are the callers' and would be too many.
+    ...(operationType === null ? {} : { name: operationType }),
+    attributes: {
+      'graphql.operation.type': operationType ?? undefined,
+      'graphql.operation.name': operationName ?? undefined,
+      'posthorn.request.id': scope.requestId,
+      'posthorn.transport': scope.transport,
+      'posthorn.project.id': whoIs(caller)['projectId'] ?? undefined,
+      'error.type': errorCode,
+    },
+    failed: errorCodes.has('INTERNAL'), // what the caller did wrong is no failure of ours
+  });
 }
 
 /** Who asked, as log lines name it: by ids that are no secret. */
@@ -63,6 +87,7 @@ export function createOperationScope(
   requestId: string,
   transport: OperationScope['transport'],
   caller: OperationScope['caller'],
+  trace: OperationTrace = new OperationTrace(null),
 ): OperationScope {
   return {
     requestId,
@@ -74,6 +99,7 @@ export function createOperationScope(
     errorCodes: new Set(),
     rateLimit: null,
     held: new DisposableStack(),
+    trace,
     lastEventId: null,
     live: null,
     serveEvents: null,

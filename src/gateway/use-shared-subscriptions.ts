@@ -4,7 +4,7 @@ import { FeedError } from '../feed/feed.ts';
 import { eventsOfLostPlace } from './event-stream.ts';
 import { formatResult } from './format-result.ts';
 import { rootOf } from './mask-error.ts';
-import { currentOperation } from './operation-scope.ts';
+import { currentOperation, endSpan } from './operation-scope.ts';
 import type { ExecutionArgs, ExecutionResult } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
 import type { SharedSubscriptions } from './shared-subscriptions.ts';
@@ -20,6 +20,7 @@ export function useSharedSubscriptions(subscriptions: SharedSubscriptions): Plug
         const source = await createSourceEventStream(args);
         if (!(Symbol.asyncIterator in source)) return source;
         const scope = currentOperation();
+        endSpan(scope);
         const items = findLiveItems(source);
         if (items !== null) scope.live = subscriptions.open(args, items, scope);
         return resultsOf(source, args);

@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { getOperationAST, GraphQLError, OperationTypeNode } from 'graphql';
 import { handleProtocols, makeServer } from 'graphql-ws';
 import { WebSocketServer } from 'ws';
+import { findTraceParent } from '../domain/trace-parent.ts';
 import { parseConnectionParams } from './credentials.ts';
 import { formatResult } from './format-result.ts';
 import { formatError } from './mask-error.ts';
@@ -15,6 +16,7 @@ import type { ExecutionArgs } from 'graphql';
 import type { Context, OperationResult, SubscribePayload } from 'graphql-ws';
 import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
+import type { Tracer } from '../tracing/tracer.ts';
 import type { Authentication } from './authentication.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
@@ -42,6 +44,7 @@ export interface WebsocketEdgeOptions {
   watch: ConnectionWatch;
   limits: GatewayLimits;
   logger: Logger;
+  tracer: Tracer | null;
 }
 
 type ProtocolContext = Context<Record<string, unknown>, { session: Session }>;
@@ -53,7 +56,7 @@ const goingAway = 1001;
 
 /** Creates the WebSocket side; sockets come in by `upgrade`. */
 export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdge {
-  const { limits, watch, logger } = options;
+  const { limits, watch, logger, tracer } = options;
   const websockets = new WebSocketServer({
     noServer: true,
     maxPayload: limits.messageBytesMax,
@@ -68,7 +71,7 @@ export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdg
     const session = createSession(socket, request);
     sessions.add(session);
     const unwatch = watchSession(session, watch);
-    const opened = openSession(session, protocol, { limits, logger });
+    const opened = openSession(session, protocol, { limits, logger, tracer });
     socket.on('error', (error) => logger.debug({ err: error }, 'a websocket broke'));
     socket.once('close', (code, reason) => {
       unwatch();
@@ -150,6 +153,7 @@ async function prepare(
       `At most ${limits.operationsPerSocketMax} operations may be under way on one socket.`,
     );
   }
+  currentOperation().trace.caller = findTraceParent(payload.extensions?.['traceparent']);
   const { schema, parse, validate, contextFactory, execute, subscribe } = pipeline.getEnveloped({ params: payload });
   try {
     const document = parse(persistedOperations ? findPersistedOperation(persistedOperations, payload) : payload.query);

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { CloseCode } from 'graphql-ws';
 import { createOperationScope, runOperation } from './operation-scope.ts';
+import { OperationTrace } from './operation-trace.ts';
 import { createWebsocketSink } from './websocket-sink.ts';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
@@ -8,6 +9,7 @@ import type { Server } from 'graphql-ws';
 import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
 import type { Administrator, Caller } from '../../schema/context.ts';
+import type { Tracer } from '../tracing/tracer.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { LiveSubscription } from './live-subscription.ts';
@@ -118,7 +120,7 @@ function changeCaller(session: Session, caller: Caller): void {
 export function openSession(
   session: Session,
   protocol: Protocol,
-  { limits, logger }: { limits: GatewayLimits; logger: Logger },
+  { limits, logger, tracer }: { limits: GatewayLimits; logger: Logger; tracer: Tracer | null },
 ): (code: number, reason: string) => Promise<void> {
   const { socket } = session;
   const failed = (error: unknown): void => {
@@ -145,7 +147,7 @@ export function openSession(
             return closeSocket(socket, tryAgainLater, 'Try again later');
           }
           const text = Buffer.isBuffer(message) ? message.toString() : ''; // ws gives buffers unless told otherwise
-          const scope = createOperationScope(randomUUID(), 'websocket', session.caller);
+          const scope = createOperationScope(randomUUID(), 'websocket', session.caller, new OperationTrace(tracer));
           runOperation(scope, logger, async () => await handle(text)).catch(failed);
         });
       },

@@ -5,10 +5,11 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import {
   bindMigrationAwareSqlAdapterFactory,
   ColumnTypeEnum,
+  DriverAdapterError,
   type SqlMigrationAwareDriverAdapterFactory,
 } from '@prisma/driver-adapter-utils';
 import * as wasmBindings from '@prisma/schema-engine-wasm/schema_engine_bg';
-import { Pool } from 'pg';
+import { DatabaseError, Pool } from 'pg';
 
 /** The engine on one database, until disposal. */
 export interface SchemaEngineSession extends AsyncDisposable {
@@ -58,9 +59,24 @@ function createAdapterFactory(pool: Pool): SqlMigrationAwareDriverAdapterFactory
       }
       return result;
     };
+    adapter.executeScript = async (script) => await runScript(pool, script);
     return adapter;
   };
   return factory;
+}
+
+/**
+ * The adapter's own cuts a script at every semicolon, those in functions and comments too, and runs the pieces one by one.
+ * As one query a script is one transaction, as it is with Prisma's command line: one that fails has changed nothing.
+ */
+async function runScript(pool: Pool, script: string): Promise<void> {
+  try {
+    await pool.query(script);
+  } catch (error) {
+    if (!(error instanceof DatabaseError)) throw error;
+    const { code = '', severity = '', message, detail, column, hint } = error;
+    throw new DriverAdapterError({ kind: 'postgres', code, severity, message, detail, column, hint });
+  }
 }
 
 const charColumns: ReadonlySet<string> = new Set(['constraint_type', 'confdeltype', 'confupdtype']);

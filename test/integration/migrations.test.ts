@@ -18,6 +18,28 @@ describe('migrate', () => {
     expect(rows).toEqual(names.map((name) => ({ migration_name: name, done: true })));
   });
 
+  test('a long query of the events keeps none but the migration waiting, and statements that do not know the new column go on', async () => {
+    await using database = await createTestDatabase();
+    const [reader, other] = [await connectToDatabase(database.url), await connectToDatabase(database.url)];
+    await reader.query('alter table events drop column trace_parent');
+    await reader.query(`delete from _prisma_migrations where migration_name like '%_trace_parent'`);
+    const store = `insert into events (id, project_id, type, body, occurred_at)
+      values (posthorn_uuid_v7(), posthorn_uuid_v7(), 'a', '{}', now()) returning id`;
+    await reader.query('begin');
+    await reader.query('select count(*) from events'); // holds its lock to the end of the transaction
+    const migrating = migrate(database.url);
+    const isWaiting = async (): Promise<boolean> =>
+      (await other.query(`select from pg_locks where relation = 'events'::regclass and not granted`)).rowCount === 1;
+    await expect.poll(isWaiting, { interval: 5, timeout: 10_000 }).toBe(true);
+    const startedAt = performance.now();
+    await other.query(store);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    await reader.query('commit');
+    expect(await migrating).toEqual([expect.stringMatching(/_trace_parent$/)]);
+    expect((await other.query(store)).rowCount).toBe(1);
+    await Promise.all([reader.end(), other.end()]);
+  });
+
   test('a migrated database is left as it is', async () => {
     await using database = await createTestDatabase();
     await expect(migrate(database.url)).resolves.toEqual([]);
