@@ -1,11 +1,10 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { checkAmounts, checkPresence } from './cross-check.ts';
-import { parseCidrs } from './domain/address-policy.ts';
 import { parseAllowedOrigins } from './domain/allowed-origins.ts';
-import { defaultMaxAttempts, defaultRetryScheduleSeconds, isRetrySchedule } from './domain/retry-schedule.ts';
+import { defaultMaxAttempts, defaultRetryScheduleSeconds } from './domain/retry-schedule.ts';
 import type { AllowedOrigins } from './domain/allowed-origins.ts';
 import { Secret } from './secret.ts';
+import { cidrs, host, waits } from './setting-texts.ts';
 import { version } from './version.ts';
 
 // The only reader of the environment. Every setting is one row of `settings`: its name, its default, what it means and what
@@ -30,6 +29,10 @@ export interface Config {
   /** Both or neither. */
   redis: { durableUrl: Secret<string>; volatileUrl: Secret<string> } | null;
   adminKey: Secret<string> | null;
+  /** Null: anybody who reaches the port may read the metrics. */
+  metricsToken: Secret<string> | null;
+  /** Port of a worker alone; 0 takes a free one, null: it listens nowhere. */
+  workerPort: number | null;
   /** The first encrypts. Null only with the embedded Postgres: the data folder then keeps its own. */
   encryptionKeys: Secret<readonly EncryptionKey[]> | null;
   brand: string;
@@ -120,33 +123,10 @@ const redisUrl = text(
 const trueOrFalse = text('true or false', (given) => (given === 'true' ? true : given === 'false' ? false : null));
 const anyText = text('a text', (given) => given);
 /** What a header can carry: a line break at the end of a file with the key would match no call. */
-const adminKey = text('at most 1024 visible ASCII characters without blanks', (given) =>
+const headerText = text('at most 1024 visible ASCII characters without blanks', (given) =>
   /^[\x21-\x7e]{1,1024}$/.test(given) ? new Secret(given) : null,
 );
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
-
-/** RFC 1123, section 2.1; a name that ends in a number would be read as an address, and is none. */
-function host(given: string): string | null {
-  const isName = given.length <= 253 && /^([a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.(?!$)|\.?$))+$/i.test(given);
-  return isIP(given) !== 0 || (isName && !/(^|\.)\d+\.?$/.test(given)) ? given : null;
-}
-
-function cidrs(given: string): readonly string[] | null {
-  const ranges = given.split(',').map((range) => range.trim());
-  try {
-    parseCidrs(ranges);
-    return ranges;
-  } catch {
-    return null; // Not a range; the message says what is.
-  }
-}
-
-function waits(given: string): readonly number[] | null {
-  const parts = given.split(',').map((part) => part.trim());
-  if (!parts.every((part) => /^\d+(\.\d+)?$/.test(part))) return null;
-  const seconds = parts.map(Number);
-  return isRetrySchedule(seconds) ? seconds : null;
-}
 
 /** Reads `id:base64,…`, the keys that encrypt secrets at rest; null when it is not that. */
 export function parseEncryptionKeys(given: string): readonly EncryptionKey[] | null {
@@ -180,15 +160,16 @@ const settings = z.object({
   PORT: fixed('4000', 'Port of the gateway; 0 takes a free one', wholeNumber(0, 65_535)),
   HOST: open(
     '127.0.0.1; with DATABASE_URL 0.0.0.0',
-    'Address the gateway listens on',
+    'Address to listen on',
     text('an IP address or a host name', host),
   ),
   POSTHORN_DATA: fixed('.posthorn', 'Folder of the embedded PostgreSQL, its keys and demo.json', anyText),
   DATABASE_URL: open('none: embedded PostgreSQL', 'The PostgreSQL to use', url(['postgres', 'postgresql'])),
   REDIS_URI_DURABLE: open('none: the queue is in PostgreSQL', 'Redis of the queue', redisUrl),
   REDIS_URI_VOLATILE: open('none: the feed is in process', 'Redis of the feed', redisUrl),
-  POSTHORN_ADMIN_KEY: open('none: no administration over HTTP', 'Key of the administrator', adminKey),
-  AGENTA_AUTH_KEY: open('none', 'Another name for POSTHORN_ADMIN_KEY', adminKey),
+  POSTHORN_ADMIN_KEY: open('none: no administration over HTTP', 'Key of the administrator', headerText),
+  AGENTA_AUTH_KEY: open('none', 'Another name for POSTHORN_ADMIN_KEY', headerText),
+  POSTHORN_METRICS_TOKEN: open('none: anybody may read /metrics', 'Token that reading /metrics needs', headerText),
   POSTHORN_ENCRYPTION_KEYS: open(
     'required with DATABASE_URL; embedded: kept in POSTHORN_DATA',
     'Keys that encrypt secrets at rest, `id:base64 of 32 bytes,…`; the first encrypts',
@@ -227,6 +208,11 @@ const settings = z.object({
     'Deliveries under way at once per worker; four times as many with slow ones',
     wholeNumber(1, 100_000),
   ),
+  WORKER_PORT: open(
+    'none: it has no port',
+    'Port of a worker alone for /health, /ready and /metrics; 0 takes a free one',
+    wholeNumber(0, 65_535),
+  ),
   WORKER_JOB_CONCURRENCY: fixed('16', 'Jobs of the queue being taken at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
   SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),
@@ -259,6 +245,7 @@ const secretNames: ReadonlySet<string> = new Set([
   'REDIS_URI_VOLATILE',
   'POSTHORN_ADMIN_KEY',
   'AGENTA_AUTH_KEY',
+  'POSTHORN_METRICS_TOKEN',
   'POSTHORN_ENCRYPTION_KEYS',
 ]);
 
@@ -315,6 +302,8 @@ function configOf(given: z.output<typeof settings>): Config {
     databaseUrl: given.DATABASE_URL ?? null,
     redis: redisOf(given),
     adminKey: given.POSTHORN_ADMIN_KEY ?? given.AGENTA_AUTH_KEY ?? null,
+    metricsToken: given.POSTHORN_METRICS_TOKEN ?? null,
+    workerPort: given.WORKER_PORT ?? null,
     encryptionKeys: given.POSTHORN_ENCRYPTION_KEYS ?? null,
     brand: given.POSTHORN_BRAND,
     attemptTimeoutMs: given.WEBHOOK_TIMEOUT * 1000,

@@ -19,7 +19,7 @@ export interface ScheduleParts {
 
 /** What repeats, once per tick in the whole deployment. Each may run twice or late without harm. */
 export function createSchedules(
-  { database, logger, settings }: WorkerDeps,
+  { database, logger, meter, settings }: WorkerDeps,
   { sweeping, announcing, health }: ScheduleParts,
 ): Schedule[] {
   const recovering = { database, announcing, settings };
@@ -29,6 +29,7 @@ export function createSchedules(
       everyMs: settings.sweepIntervalMs,
       run: async (signal) => {
         const enqueuedCount = await sweep(sweeping, signal);
+        meter?.enqueuedAgain('sweep', enqueuedCount);
         if (enqueuedCount > 0) logger.info({ enqueuedCount }, 'sweep');
       },
     },
@@ -37,6 +38,7 @@ export function createSchedules(
       everyMs: retryStuckEveryMs,
       run: async () => {
         const enqueuedCount = await retryStuck(sweeping);
+        meter?.enqueuedAgain('retry-stuck', enqueuedCount);
         if (enqueuedCount > 0) logger.warn({ enqueuedCount }, 'retry-stuck');
       },
     },

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DocumentNode, OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { LiveSubscription } from './live-subscription.ts';
 import type { RateStatus } from './operation-rate.ts';
 
@@ -30,10 +31,14 @@ export interface OperationScope {
 const storage = new AsyncLocalStorage<OperationScope>();
 
 /**
- * Runs an operation in its scope until `run` resolves, and writes its one log line, unless nothing was asked for.
+ * Runs an operation in its scope until `run` resolves, counts it, and writes its one log line, unless nothing was asked for.
  * No payload and no credential is in it.
  */
-export async function runOperation(scope: OperationScope, logger: Logger, run: () => Promise<void>): Promise<void> {
+export async function runOperation(
+  scope: OperationScope,
+  { logger, meter }: { logger: Logger; meter: GatewayMeter | undefined },
+  run: () => Promise<void>,
+): Promise<void> {
   const startedAt = performance.now();
   try {
     await storage.run(scope, run);
@@ -47,6 +52,7 @@ export async function runOperation(scope: OperationScope, logger: Logger, run: (
       const cost = rateLimit?.cost ?? null;
       const told = { ...known, ...whoIs(caller), durationMs, cost, errorCodes: [...errorCodes] };
       logger.info(told, 'graphql operation');
+      meter?.operationEnded({ ...known, errorCodes, durationMs });
     }
   }
 }

@@ -17,6 +17,7 @@ import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
 import type { Authentication } from './authentication.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
@@ -42,6 +43,7 @@ export interface WebsocketEdgeOptions {
   watch: ConnectionWatch;
   limits: GatewayLimits;
   logger: Logger;
+  meter: GatewayMeter | undefined;
 }
 
 type ProtocolContext = Context<Record<string, unknown>, { session: Session }>;
@@ -53,7 +55,7 @@ const goingAway = 1001;
 
 /** Creates the WebSocket side; sockets come in by `upgrade`. */
 export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdge {
-  const { limits, watch, logger } = options;
+  const { limits, watch, logger, meter } = options;
   const websockets = new WebSocketServer({
     noServer: true,
     maxPayload: limits.messageBytesMax,
@@ -68,10 +70,12 @@ export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdg
     const session = createSession(socket, request);
     sessions.add(session);
     const unwatch = watchSession(session, watch);
-    const opened = openSession(session, protocol, { limits, logger });
+    const closed = meter?.connectionOpened('websocket');
+    const opened = openSession(session, protocol, { limits, logger, meter });
     socket.on('error', (error) => logger.debug({ err: error }, 'a websocket broke'));
     socket.once('close', (code, reason) => {
       unwatch();
+      closed?.();
       sessions.delete(session);
       opened(code, String(reason)).catch((error: unknown) => {
         logger.error({ err: error }, 'a closed websocket was not cleaned up');

@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
 import type { Administrator, Caller } from '../../schema/context.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { LiveSubscription } from './live-subscription.ts';
 
@@ -118,7 +119,7 @@ function changeCaller(session: Session, caller: Caller): void {
 export function openSession(
   session: Session,
   protocol: Protocol,
-  { limits, logger }: { limits: GatewayLimits; logger: Logger },
+  { limits, logger, meter }: { limits: GatewayLimits; logger: Logger; meter: GatewayMeter | undefined },
 ): (code: number, reason: string) => Promise<void> {
   const { socket } = session;
   const failed = (error: unknown): void => {
@@ -142,11 +143,12 @@ export function openSession(
           if (socket.readyState !== socket.OPEN) return;
           if (socket.bufferedAmount > limits.bufferedBytesMax) {
             logger.info({ waitingBytes: socket.bufferedAmount }, 'a reader that takes nothing asks for more');
+            meter?.slowReaderClosed();
             return closeSocket(socket, tryAgainLater, 'Try again later');
           }
           const text = Buffer.isBuffer(message) ? message.toString() : ''; // ws gives buffers unless told otherwise
           const scope = createOperationScope(randomUUID(), 'websocket', session.caller);
-          runOperation(scope, logger, async () => await handle(text)).catch(failed);
+          runOperation(scope, { logger, meter }, async () => await handle(text)).catch(failed);
         });
       },
     },
