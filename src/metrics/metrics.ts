@@ -18,7 +18,7 @@ import type { Dependencies } from './dependencies.ts';
 // out and counted. The composition root makes one for the process and hands down its parts, which are ports of the worker
 // and the gateway, so that nothing else knows prom-client. alerts.yml and dashboard.json use these names.
 
-/** What a process measures, and its page. Disposing it is not needed: it holds nothing open. */
+/** What a process measures, and its page. Nothing of it has to be closed. */
 export interface Metrics {
   page: MetricsPage;
   worker: WorkerMeter;
