@@ -4,12 +4,15 @@ import { parseAllowedOrigins } from './domain/allowed-origins.ts';
 import { defaultMaxAttempts, defaultRetryScheduleSeconds } from './domain/retry-schedule.ts';
 import { retentionDaysDefault, retentionDaysMax } from './domain/upkeep.ts';
 import type { AllowedOrigins } from './domain/allowed-origins.ts';
+import type { EncryptionKey } from './encryption-key.ts';
 import type { TracingSettings } from './tracing/otlp-tracer.ts';
 import { Secret } from './secret.ts';
 import {
-  adminKey,
+  headerText,
   anyText,
   cidrs,
+  encryptionKeys,
+  exportHeaders,
   host,
   logLevels,
   number,
@@ -20,18 +23,11 @@ import {
   waits,
   wholeNumber,
 } from './setting-kinds.ts';
-import { parseExportHeaders, tracingSettingsOf } from './tracing/tracing-settings.ts';
+import { tracingSettingsOf } from './tracing/tracing-settings.ts';
 import { version } from './version.ts';
 
 // The only reader of the environment. Every setting is one row of `settings`: its name, its default, what it means and what
 // it may be. Invariant: a Config that exists is usable; everything that is wrong is reported at once, secrets never.
-
-/** A key that encrypts secrets at rest; its id stands in every ciphertext it made. */
-export interface EncryptionKey {
-  id: string;
-  /** 32 bytes. */
-  key: Uint8Array;
-}
 
 /** How this process runs. Times are milliseconds where the name says so. */
 export interface Config {
@@ -45,6 +41,10 @@ export interface Config {
   /** Both or neither. */
   redis: { durableUrl: Secret<string>; volatileUrl: Secret<string> } | null;
   adminKey: Secret<string> | null;
+  /** Null: anybody who reaches the port may read the metrics. */
+  metricsToken: Secret<string> | null;
+  /** Port of a worker alone; 0 takes a free one, null: it listens nowhere. */
+  workerPort: number | null;
   /** The first encrypts. Null only with the embedded Postgres: the data folder then keeps its own. */
   encryptionKeys: Secret<readonly EncryptionKey[]> | null;
   brand: string;
@@ -98,26 +98,6 @@ export interface GivenSettings {
   defaults: Record<string, string>;
 }
 
-/** Reads `id:base64,…`, the keys that encrypt secrets at rest; null when it is not that. */
-export function parseEncryptionKeys(given: string): readonly EncryptionKey[] | null {
-  const keys = given.split(',').map((part) => {
-    const [, id = '', base64 = ''] = /^\s*([\w-]{1,32}):([A-Za-z0-9+/]{43}=)\s*$/.exec(part) ?? [];
-    return { id, key: new Uint8Array(Buffer.from(base64, 'base64')) };
-  });
-  const isWhole = keys.every(({ key }) => key.length === 32);
-  return isWhole && new Set(keys.map(({ id }) => id)).size === keys.length ? keys : null;
-}
-
-const encryptionKeys = text('`id:key` pairs joined by commas, each id once, each key 32 bytes in base64', (given) => {
-  const keys = parseEncryptionKeys(given);
-  return keys === null ? null : new Secret(keys);
-});
-
-const exportHeaders = text('`name=value` pairs joined by commas, values percent-encoded', (given) => {
-  const headers = parseExportHeaders(given);
-  return headers === null ? null : new Secret(headers);
-});
-
 type TextSchema<Value> = ReturnType<typeof text<Value>>;
 type Row = Omit<SettingRow, 'name'>;
 
@@ -135,15 +115,16 @@ const settings = z.object({
   PORT: fixed('4000', 'Port of the gateway; 0 takes a free one', wholeNumber(0, 65_535)),
   HOST: open(
     '127.0.0.1; with DATABASE_URL 0.0.0.0',
-    'Address the gateway listens on',
+    'Address to listen on',
     text('an IP address or a host name', host),
   ),
   POSTHORN_DATA: fixed('.posthorn', 'Folder of the embedded PostgreSQL, its keys and demo.json', anyText),
   DATABASE_URL: open('none: embedded PostgreSQL', 'The PostgreSQL to use', url(['postgres', 'postgresql'])),
   REDIS_URI_DURABLE: open('none: the queue is in PostgreSQL', 'Redis of the queue', redisUrl),
   REDIS_URI_VOLATILE: open('none: the feed is in process', 'Redis of the feed', redisUrl),
-  POSTHORN_ADMIN_KEY: open('none: no administration over HTTP', 'Key of the administrator', adminKey),
-  AGENTA_AUTH_KEY: open('none', 'Another name for POSTHORN_ADMIN_KEY', adminKey),
+  POSTHORN_ADMIN_KEY: open('none: no administration over HTTP', 'Key of the administrator', headerText),
+  AGENTA_AUTH_KEY: open('none', 'Another name for POSTHORN_ADMIN_KEY', headerText),
+  POSTHORN_METRICS_TOKEN: open('none: anybody may read /metrics', 'Token that reading /metrics needs', headerText),
   POSTHORN_ENCRYPTION_KEYS: open(
     'required with DATABASE_URL; embedded: kept in POSTHORN_DATA',
     'Keys that encrypt secrets at rest, `id:base64 of 32 bytes,…`; the first encrypts',
@@ -192,6 +173,11 @@ const settings = z.object({
     'Deliveries under way at once per worker; four times as many with slow ones',
     wholeNumber(1, 100_000),
   ),
+  WORKER_PORT: open(
+    'none: it has no port',
+    'Port of a worker alone for /health, /ready and /metrics; 0 takes a free one',
+    wholeNumber(0, 65_535),
+  ),
   WORKER_JOB_CONCURRENCY: fixed('16', 'Jobs of the queue being taken at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
   SWEEP_GRACE: fixed('10', 'Seconds overdue before sweep sends a delivery again', number(0.1, 3600, ' seconds')),
@@ -233,6 +219,7 @@ const secretNames: ReadonlySet<string> = new Set([
   'REDIS_URI_VOLATILE',
   'POSTHORN_ADMIN_KEY',
   'AGENTA_AUTH_KEY',
+  'POSTHORN_METRICS_TOKEN',
   'POSTHORN_ENCRYPTION_KEYS',
   'OTEL_EXPORTER_OTLP_ENDPOINT',
   'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
@@ -291,8 +278,8 @@ function configOf(given: z.output<typeof settings>): Config {
     dataFolder: given.POSTHORN_DATA,
     databaseUrl: given.DATABASE_URL ?? null,
     redis: redisOf(given),
-    adminKey: given.POSTHORN_ADMIN_KEY ?? given.AGENTA_AUTH_KEY ?? null,
-    encryptionKeys: given.POSTHORN_ENCRYPTION_KEYS ?? null,
+    ...credentialsOf(given),
+    workerPort: given.WORKER_PORT ?? null,
     brand: given.POSTHORN_BRAND,
     attemptTimeoutMs: given.WEBHOOK_TIMEOUT * 1000,
     maxAttempts: given.WEBHOOK_MAX_RETRIES,
@@ -310,6 +297,14 @@ function configOf(given: z.output<typeof settings>): Config {
     allowedOrigins: given.POSTHORN_ALLOWED_ORIGINS ?? [],
     tracing: tracingSettingsOf(given),
     sendTraceparent: given.WEBHOOK_SEND_TRACEPARENT,
+  };
+}
+
+function credentialsOf(given: z.output<typeof settings>): Pick<Config, 'adminKey' | 'metricsToken' | 'encryptionKeys'> {
+  return {
+    adminKey: given.POSTHORN_ADMIN_KEY ?? given.AGENTA_AUTH_KEY ?? null,
+    metricsToken: given.POSTHORN_METRICS_TOKEN ?? null,
+    encryptionKeys: given.POSTHORN_ENCRYPTION_KEYS ?? null,
   };
 }
 

@@ -104,7 +104,9 @@ async function welcome(config: Config, service: Service): Promise<void> {
 }
 
 async function sayReady(_config: Config, service: Service): Promise<void> {
-  print(service.url === null ? 'Posthorn is ready.' : `Posthorn is ready on ${service.url}.`);
+  if (service.url !== null) return print(`Posthorn is ready on ${service.url}.`);
+  const { operationsUrl } = service;
+  print(operationsUrl === null ? 'Posthorn is ready.' : `Posthorn is ready, and tells how it is on ${operationsUrl}.`);
 }
 
 function print(text: string): void {

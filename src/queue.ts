@@ -37,8 +37,17 @@ export interface DeliveryQueue extends AsyncDisposable {
   enqueue(deliveries: readonly DueDelivery[], options?: EnqueueOptions): Promise<void>;
   /** Jobs waiting or running, delayed ones not counted. Rejects within 2 s when the backend does not answer. */
   countReady(): Promise<number>;
+  /** Jobs by where they are. Rejects within 2 s when the backend does not answer. */
+  countJobs(): Promise<JobCounts>;
   /** Asks the backend for an answer. Rejects within 2 s when there is none. */
   ping(): Promise<void>;
+}
+
+/** Jobs by where they are. A waiting or active one carries up to 50 deliveries, a delayed one has a single delivery. */
+export interface JobCounts {
+  waiting: number;
+  active: number;
+  delayed: number;
 }
 
 /** What makes a worker send what it would let wait. */
@@ -119,6 +128,10 @@ export async function startDeliveryQueue(
     },
     async countReady() {
       return await answer(queue.getJobCountByTypes('waiting', 'active'));
+    },
+    async countJobs() {
+      const { waiting = 0, active = 0, delayed = 0 } = await answer(queue.getJobCounts('waiting', 'active', 'delayed'));
+      return { waiting, active, delayed };
     },
     async ping() {
       await answer(queue.getVersion());

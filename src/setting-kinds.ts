@@ -1,6 +1,8 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseCidrs } from './domain/address-policy.ts';
+import { parseEncryptionKeys } from './encryption-key.ts';
+import { parseExportHeaders } from './tracing/tracing-settings.ts';
 import { isRetrySchedule } from './domain/retry-schedule.ts';
 import { Secret } from './secret.ts';
 
@@ -55,10 +57,25 @@ export const trueOrFalse = text('true or false', (given) =>
 );
 /** Whatever was given. */
 export const anyText = text('a text', (given) => given);
-/** A key that a header can carry: a line break at the end of a file with the key would match no call. */
-export const adminKey = text('at most 1024 visible ASCII characters without blanks', (given) =>
+/** A credential that a header can carry: a line break at the end of a file with it would match no call. */
+export const headerText = text('at most 1024 visible ASCII characters without blanks', (given) =>
   /^[\x21-\x7e]{1,1024}$/.test(given) ? new Secret(given) : null,
 );
+/** Keys that encrypt secrets at rest. */
+export const encryptionKeys = text(
+  '`id:key` pairs joined by commas, each id once, each key 32 bytes in base64',
+  (given) => {
+    const keys = parseEncryptionKeys(given);
+    return keys === null ? null : new Secret(keys);
+  },
+);
+
+/** Headers for a collector of traces. */
+export const exportHeaders = text('`name=value` pairs joined by commas, values percent-encoded', (given) => {
+  const headers = parseExportHeaders(given);
+  return headers === null ? null : new Secret(headers);
+});
+
 /** Of pino, the most severe first. */
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 

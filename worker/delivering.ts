@@ -24,7 +24,7 @@ export interface DeliveringParts {
 
 /** Creates the five steps' ports on the real adapters; disposing closes the connections to receivers. */
 export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): DeliverDeps & AsyncDisposable {
-  const { database, settings, logger } = deps;
+  const { database, settings, logger, meter } = deps;
   const { announcing, health } = parts;
   const claim = createClaimer(database, parts.webhooks, parts.claimLeaseMs);
   const record = createRecorder(database, settings);
@@ -41,6 +41,7 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
     random: Math.random,
     claim: async (deliveryId) => {
       const claimed = await claim(deliveryId);
+      meter?.claimAsked(claimed.kind);
       if (claimed.kind === 'claimed') return claimed.dispatch;
       if (claimed.kind === 'settled') {
         await publish(announcing, claimed.delivery.projectId, [settledEntry(claimed.delivery, announcing.now())]);
@@ -57,6 +58,7 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
       const change = { dispatch, result, decision, recorded };
       await health.obey(change);
       logAttempt(logger, change);
+      meter?.attempted(change);
       return change;
     },
     announce: async (change) => await announce(announcing, change),

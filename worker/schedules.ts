@@ -21,13 +21,13 @@ export interface ScheduleParts {
 }
 
 /** What they need of a worker. */
-export interface ScheduleDeps extends Pick<WorkerDeps, 'database' | 'logger'> {
+export interface ScheduleDeps extends Pick<WorkerDeps, 'database' | 'logger' | 'meter'> {
   settings: Pick<WorkerSettings, 'maxAttempts' | 'disableAfterMs' | 'retentionDays' | 'sweepIntervalMs'>;
 }
 
 /** What repeats, once per tick in the whole deployment. Each may run twice or late without harm. */
 export function createSchedules(
-  { database, logger, settings }: ScheduleDeps,
+  { database, logger, meter, settings }: ScheduleDeps,
   { sweeping, announcing, health }: ScheduleParts,
 ): Schedule[] {
   const { retentionDays } = settings;
@@ -38,6 +38,7 @@ export function createSchedules(
       everyMs: settings.sweepIntervalMs,
       run: async (signal) => {
         const enqueuedCount = await sweep(sweeping, signal);
+        meter?.enqueuedAgain('sweep', enqueuedCount);
         if (enqueuedCount > 0) logger.info({ enqueuedCount }, 'sweep');
       },
     },
@@ -46,6 +47,7 @@ export function createSchedules(
       everyMs: retryStuckEveryMs,
       run: async () => {
         const enqueuedCount = await retryStuck(sweeping);
+        meter?.enqueuedAgain('retry-stuck', enqueuedCount);
         if (enqueuedCount > 0) logger.warn({ enqueuedCount }, 'retry-stuck');
       },
     },

@@ -6,7 +6,7 @@ import {
   retryStuckMax,
 } from '../domain/upkeep.ts';
 import { parseAuthorization } from './credentials.ts';
-import { answer, answerError } from './json-answer.ts';
+import { answer, answerError } from '../operations/answer.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Administration, SchemaContext } from '../../schema/context.ts';

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createAdminRoutes } from './admin-routes.ts';
+import { listen, localUrl } from '../operations/listen.ts';
 import { createAuthentication } from './authentication.ts';
 import { startConnectionWatch } from './connection-watch.ts';
 import { createCrossOrigin } from './cross-origin.ts';
@@ -15,25 +16,25 @@ import { createWebsocketEdge } from './websocket-edge.ts';
 import type { GraphQLSchema } from 'graphql';
 import type { Server, ServerOptions } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Logger } from 'pino';
 import type { SchemaContext } from '../../schema/context.ts';
 import type { AllowedOrigins } from '../domain/allowed-origins.ts';
 import type { ApiKeyId } from '../domain/ids.ts';
+import type { OperationsOptions, ServedMetrics } from '../operations/operations-routes.ts';
 import type { SpendingLimit } from '../rate-limit/rate-limit.ts';
 import type { Secret } from '../secret.ts';
 import type { Tracer } from '../tracing/tracer.ts';
 import type { Authenticate } from './authentication.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { HttpEdge } from './http-edge.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
-import type { ReadinessChecks } from './readiness.ts';
 import type { WebsocketEdge } from './websocket-edge.ts';
 
 // src/gateway: the HTTP and WebSocket edge of the GraphQL API. Invariant: an operation goes through one pipeline
 // (limits, validation, masking, context) whichever transport brought it, runs in one operation scope, and writes one log
 // line; whatever waits for a reader is bounded. The composition root starts it and gives it everything that it calls.
 
-export interface GatewayOptions {
+export interface GatewayOptions extends Omit<OperationsOptions, 'readyCheckMs' | 'metrics'> {
   schema: GraphQLSchema;
   host: string;
   /** 0 takes any free port. */
@@ -43,8 +44,10 @@ export interface GatewayOptions {
   /** The administrator's; null: there is none. */
   adminKey: Secret<string> | null;
   createContext: (caller: SchemaContext['caller'], requestId: string) => SchemaContext;
-  checks: ReadinessChecks;
-  logger: Logger;
+  /** Absent: none can be read here. */
+  metrics?: ServedMetrics;
+  /** Told of what goes on here. */
+  meter?: GatewayMeter;
   limits?: Partial<GatewayLimits>;
   /** What operations cost is counted per API key; null: they are not charged for. */
   rate: { limit: SpendingLimit; pointsPerMinute: number } | null;
@@ -80,13 +83,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const crossOrigin = createCrossOrigin(options.allowedOrigins);
   const subscriptions = new SharedSubscriptions({ ...options, maskError });
   const pipeline = createGraphqlPipeline({ ...options, authentication, charge, maskError, limits, subscriptions });
-  const watch = startConnectionWatch({ ...options, limits });
-  const { persistedOperations, tracer = null } = options;
-  const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations, tracer };
+  const { meter, persistedOperations, checks, metrics = null, tracer = null } = options;
+  const watch = startConnectionWatch({ ...options, limits, meter });
+  const shared = { pipeline, watch, limits, logger, meter, crossOrigin, persistedOperations, tracer };
   const http = createHttpEdge({
     ...shared,
     graphiql: createGraphiql(),
-    checks: options.checks,
+    checks,
+    metrics,
     adminRoutes: (stopSignal) => createAdminRoutes({ ...options, authentication, stopSignal }),
   });
   const websocket = createWebsocketEdge({ ...shared, maskError, authentication });
@@ -105,7 +109,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     return {
       port,
       revoke: (apiKeyId) => watch.revoke(apiKeyId),
-      url: `http://${urlHost(options.host)}:${port}`,
+      url: localUrl({ host: options.host, port }),
       [Symbol.asyncDispose]: async () => await (stopped ??= stop().finally(() => watch[Symbol.dispose]())),
     };
   } catch (error) {
@@ -147,23 +151,4 @@ async function stopServing(
   clearTimeout(timer);
   server.closeAllConnections();
   await closed;
-}
-
-async function listen(server: Server, { host, port }: GatewayOptions): Promise<number> {
-  try {
-    server.listen(port, host);
-    await once(server, 'listening');
-  } catch (error) {
-    const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
-    const reason = taken ? 'something else listens there already' : String(error);
-    throw new Error(`Posthorn cannot listen on ${host} port ${port}: ${reason}.`, { cause: error });
-  }
-  const address = server.address();
-  return typeof address === 'object' && address !== null ? address.port : port;
-}
-
-/** A host as it stands in a URL that can be opened from this machine. */
-function urlHost(host: string): string {
-  if (host === '0.0.0.0' || host === '::') return 'localhost';
-  return host.includes(':') ? `[${host}]` : host;
 }

@@ -3,6 +3,7 @@ import { OperationTrace } from './operation-trace.ts';
 import type { DocumentNode, OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { LiveSubscription } from './live-subscription.ts';
 import type { RateStatus } from './operation-rate.ts';
 
@@ -32,10 +33,14 @@ export interface OperationScope {
 const storage = new AsyncLocalStorage<OperationScope>();
 
 /**
- * Runs an operation in its scope until `run` resolves, and writes its one log line, unless nothing was asked for.
+ * Runs an operation in its scope until `run` resolves, counts it, and writes its one log line, unless nothing was asked for.
  * No payload and no credential is in it.
  */
-export async function runOperation(scope: OperationScope, logger: Logger, run: () => Promise<void>): Promise<void> {
+export async function runOperation(
+  scope: OperationScope,
+  { logger, meter }: { logger: Logger; meter: GatewayMeter | undefined },
+  run: () => Promise<void>,
+): Promise<void> {
   const startedAt = performance.now();
   try {
     await storage.run(scope, run);
@@ -51,6 +56,7 @@ export async function runOperation(scope: OperationScope, logger: Logger, run: (
       const { traceId } = trace;
       const told = { ...known, ...whoIs(caller), durationMs, cost, errorCodes: [...errorCodes] };
       logger.info(traceId === null ? told : { ...told, traceId }, 'graphql operation');
+      meter?.operationEnded({ ...known, errorCodes, durationMs });
     }
   }
 }

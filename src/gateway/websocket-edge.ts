@@ -19,6 +19,7 @@ import type { WebSocket } from 'ws';
 import type { Tracer } from '../tracing/tracer.ts';
 import type { Authentication } from './authentication.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
@@ -45,6 +46,7 @@ export interface WebsocketEdgeOptions {
   limits: GatewayLimits;
   logger: Logger;
   tracer: Tracer | null;
+  meter: GatewayMeter | undefined;
 }
 
 type ProtocolContext = Context<Record<string, unknown>, { session: Session }>;
@@ -56,7 +58,7 @@ const goingAway = 1001;
 
 /** Creates the WebSocket side; sockets come in by `upgrade`. */
 export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdge {
-  const { limits, watch, logger, tracer } = options;
+  const { limits, watch, logger, meter, tracer } = options;
   const websockets = new WebSocketServer({
     noServer: true,
     maxPayload: limits.messageBytesMax,
@@ -71,10 +73,12 @@ export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdg
     const session = createSession(socket, request);
     sessions.add(session);
     const unwatch = watchSession(session, watch);
-    const opened = openSession(session, protocol, { limits, logger, tracer });
+    const closed = meter?.connectionOpened('websocket');
+    const opened = openSession(session, protocol, { limits, logger, meter, tracer });
     socket.on('error', (error) => logger.debug({ err: error }, 'a websocket broke'));
     socket.once('close', (code, reason) => {
       unwatch();
+      closed?.();
       sessions.delete(session);
       opened(code, String(reason)).catch((error: unknown) => {
         logger.error({ err: error }, 'a closed websocket was not cleaned up');

@@ -11,6 +11,7 @@ import type { WebSocket } from 'ws';
 import type { Administrator, Caller } from '../../schema/context.ts';
 import type { Tracer } from '../tracing/tracer.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { LiveSubscription } from './live-subscription.ts';
 
@@ -116,11 +117,19 @@ function changeCaller(session: Session, caller: Caller): void {
   for (const live of session.live) live.changeCaller(caller);
 }
 
+/** What messages are handled with. */
+export interface SessionParts {
+  limits: GatewayLimits;
+  logger: Logger;
+  meter: GatewayMeter | undefined;
+  tracer: Tracer | null;
+}
+
 /** Speaks the protocol over the socket. Each message runs in its own operation scope. */
 export function openSession(
   session: Session,
   protocol: Protocol,
-  { limits, logger, tracer }: { limits: GatewayLimits; logger: Logger; tracer: Tracer | null },
+  { limits, logger, meter, tracer }: SessionParts,
 ): (code: number, reason: string) => Promise<void> {
   const { socket } = session;
   const failed = (error: unknown): void => {
@@ -144,11 +153,12 @@ export function openSession(
           if (socket.readyState !== socket.OPEN) return;
           if (socket.bufferedAmount > limits.bufferedBytesMax) {
             logger.info({ waitingBytes: socket.bufferedAmount }, 'a reader that takes nothing asks for more');
+            meter?.slowReaderClosed();
             return closeSocket(socket, tryAgainLater, 'Try again later');
           }
           const text = Buffer.isBuffer(message) ? message.toString() : ''; // ws gives buffers unless told otherwise
           const scope = createOperationScope(randomUUID(), 'websocket', session.caller, new OperationTrace(tracer));
-          runOperation(scope, logger, async () => await handle(text)).catch(failed);
+          runOperation(scope, { logger, meter }, async () => await handle(text)).catch(failed);
         });
       },
     },

@@ -19,6 +19,8 @@ import {
 export interface Database extends Pipelines {
   /** Reads and administration. */
   prisma: PrismaClient;
+  /** The connections of `prisma`, to be looked at only. */
+  prismaPool: Pool;
   /** What a caller asks that may look at many rows: filtered pages, counts, statistics. Apart, so that none of it holds up an emit. */
   reads: Pool;
   /** Turns at these, by project. */
@@ -33,16 +35,16 @@ const readTurns = { atOnceMax: readConnectionsMax, perKeyMax: 2, waitingMax: 100
 /** Opens everything; it connects on first use. A process that only delivers opens the pipelines alone: Prisma takes 40 MB. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const pipelines = openPipelines(url, options);
+  const prismaPool = surviveLosses(new Pool({ connectionString: url, max: 8 }), options.onIdleError);
   const prisma = new PrismaClient({
-    adapter: new PrismaPg(surviveLosses(new Pool({ connectionString: url, max: 8 }), options.onIdleError), {
-      disposeExternalPool: true,
-    }),
+    adapter: new PrismaPg(prismaPool, { disposeExternalPool: true }),
     // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
     transactionOptions: { maxWait: 10_000, timeout: 10_000 },
   });
   const reads = openPool(url, { ...options, max: readConnectionsMax, planning: manyRowsPlanning });
   return {
     prisma,
+    prismaPool,
     reads,
     readTurns: new FairTurns(readTurns),
     pipeline: pipelines.pipeline,

@@ -78,6 +78,24 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
     await vi.waitFor(() => expect(handled.toSorted()).toEqual(ids.toSorted()), limit);
   });
 
+  test('jobs are counted by whether they wait, run or have to wait for their time', async () => {
+    await using queue = await startDeliveryQueue(connection, { onError });
+    await queue.enqueue(due(newDeliveryIds(120)));
+    await queue.enqueue(due(newDeliveryIds(2)), { delayMs: 3_600_000 });
+    expect(await queue.countJobs()).toEqual({ waiting: 3, active: 0, delayed: 2 });
+    const gate = Promise.withResolvers<void>();
+    await using _consumer = await consume(async () => await gate.promise);
+    const active = await vi.waitFor(async () => {
+      const counts = await queue.countJobs();
+      expect(counts).toMatchObject({ waiting: 3 - counts.active, delayed: 2 });
+      expect(counts.active).toBeGreaterThan(0);
+      return counts.active;
+    }, limit);
+    expect(active).toBeLessThanOrEqual(3);
+    gate.resolve();
+    await vi.waitFor(async () => expect(await queue.countJobs()).toEqual({ waiting: 0, active: 0, delayed: 2 }), limit);
+  });
+
   test('concurrent calls share a job', async () => {
     await using queue = await startDeliveryQueue(connection, { onError });
     const ids = newDeliveryIds(40);

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { ConfigError, describeGiven, describeSettings, loadConfig, parseEncryptionKeys } from '../../src/config.ts';
+import { ConfigError, describeGiven, describeSettings, loadConfig } from '../../src/config.ts';
+import { parseEncryptionKeys } from '../../src/encryption-key.ts';
 
 const production = {
   DATABASE_URL: 'postgresql://posthorn:geheim@db.example/posthorn',

@@ -1,4 +1,5 @@
 import { access, readFile } from 'node:fs/promises';
+import { Script } from 'node:vm';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { describeSettings, loadConfig } from '../../src/config.ts';
@@ -67,6 +68,18 @@ describe('docker-compose.yml', () => {
     // One of that name in a registry would be somebody else's.
     expect(compose.services[name]).toMatchObject({ image: 'posthorn', pull_policy: 'build', build: { context: '.' } });
     expect(compose.services[name]?.build).toEqual(compose.services['gateway']?.build);
+  });
+
+  test.each([
+    ['gateway', 'PORT'],
+    ['worker', 'WORKER_PORT'],
+  ])('asks the %s whether it is ready, at the port that it is given', (name, setting) => {
+    const { environment = {}, healthcheck } = compose.services[name] ?? {};
+    expect(environment[setting]).toEqual(expect.any(Number));
+    const [how, program, option, script = ''] = healthcheck?.test ?? [];
+    expect([how, program, option]).toEqual(['CMD', 'node', '-e']);
+    expect(() => new Script(script)).not.toThrow();
+    expect(script).toContain(`fetch('http://127.0.0.1:${environment[setting]}/ready')`);
   });
 
   test('keeps the queue in a Redis that appends to disk and evicts nothing', () => {
