@@ -1,9 +1,8 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { checkAmounts, checkPresence } from './cross-check.ts';
-import { parseCidrs } from './domain/address-policy.ts';
 import { parseAllowedOrigins } from './domain/allowed-origins.ts';
-import { defaultMaxAttempts, defaultRetryScheduleSeconds, isRetrySchedule } from './domain/retry-schedule.ts';
+import { defaultMaxAttempts, defaultRetryScheduleSeconds } from './domain/retry-schedule.ts';
+import { parseHost, parseRanges, parseWaits } from './setting-values.ts';
 import type { AllowedOrigins } from './domain/allowed-origins.ts';
 import { Secret } from './secret.ts';
 import { version } from './version.ts';
@@ -51,6 +50,7 @@ export interface Config {
   /** A file; null: any operation is executed. */
   persistedOperations: string | null;
   allowedOrigins: AllowedOrigins;
+  stopDelayMs: number;
 }
 
 /** Settings that cannot be used; `problems` has one sentence for each, and the message has them all. */
@@ -125,29 +125,6 @@ const adminKey = text('at most 1024 visible ASCII characters without blanks', (g
 );
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
-/** RFC 1123, section 2.1; a name that ends in a number would be read as an address, and is none. */
-function host(given: string): string | null {
-  const isName = given.length <= 253 && /^([a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.(?!$)|\.?$))+$/i.test(given);
-  return isIP(given) !== 0 || (isName && !/(^|\.)\d+\.?$/.test(given)) ? given : null;
-}
-
-function cidrs(given: string): readonly string[] | null {
-  const ranges = given.split(',').map((range) => range.trim());
-  try {
-    parseCidrs(ranges);
-    return ranges;
-  } catch {
-    return null; // Not a range; the message says what is.
-  }
-}
-
-function waits(given: string): readonly number[] | null {
-  const parts = given.split(',').map((part) => part.trim());
-  if (!parts.every((part) => /^\d+(\.\d+)?$/.test(part))) return null;
-  const seconds = parts.map(Number);
-  return isRetrySchedule(seconds) ? seconds : null;
-}
-
 /** Reads `id:base64,…`, the keys that encrypt secrets at rest; null when it is not that. */
 export function parseEncryptionKeys(given: string): readonly EncryptionKey[] | null {
   const keys = given.split(',').map((part) => {
@@ -181,7 +158,7 @@ const settings = z.object({
   HOST: open(
     '127.0.0.1; with DATABASE_URL 0.0.0.0',
     'Address the gateway listens on',
-    text('an IP address or a host name', host),
+    text('an IP address or a host name', parseHost),
   ),
   POSTHORN_DATA: fixed('.posthorn', 'Folder of the embedded PostgreSQL, its keys and demo.json', anyText),
   DATABASE_URL: open('none: embedded PostgreSQL', 'The PostgreSQL to use', url(['postgres', 'postgresql'])),
@@ -208,13 +185,13 @@ const settings = z.object({
   WEBHOOK_RETRY_SCHEDULE: fixed(
     defaultRetryScheduleSeconds.join(','),
     'Waits in seconds after each failed attempt; the last repeats',
-    text('up to 20 waits in seconds joined by commas, each at most 604800', waits),
+    text('up to 20 waits in seconds joined by commas, each at most 604800', parseWaits),
   ),
   WEBHOOK_REQUIRE_HTTPS: open('false; with DATABASE_URL true', 'Take only https: URLs', trueOrFalse),
   WEBHOOK_ALLOWED_CIDRS: open(
     '127.0.0.0/8,::1/128; with DATABASE_URL none',
     'Address ranges that webhooks may reach although they are not public',
-    text('IP address ranges joined by commas, such as 10.0.0.0/8', cidrs),
+    text('IP address ranges joined by commas, such as 10.0.0.0/8', parseRanges),
   ),
   WEBHOOK_MAX_IN_FLIGHT: fixed('64', 'Requests to one webhook under way at once per worker', wholeNumber(1, 10_000)),
   WEBHOOK_DISABLE_AFTER: fixed(
@@ -245,6 +222,11 @@ const settings = z.object({
     'none',
     'Sites whose pages may use the API from a browser, such as https://app.example.com, or *',
     text('origins joined by commas, such as https://app.example.com, or *', parseAllowedOrigins),
+  ),
+  POSTHORN_STOP_DELAY: fixed(
+    '0',
+    'Seconds that a gateway asked to stop serves on, `/ready` saying no, until a load balancer has seen it',
+    number(0, 60, ' seconds'),
   ),
   LOG_LEVEL: open(
     'warn; with DATABASE_URL info',
@@ -330,6 +312,7 @@ function configOf(given: z.output<typeof settings>): Config {
     introspection: given.POSTHORN_INTROSPECTION,
     persistedOperations: given.POSTHORN_PERSISTED_OPERATIONS ?? null,
     allowedOrigins: given.POSTHORN_ALLOWED_ORIGINS ?? [],
+    stopDelayMs: given.POSTHORN_STOP_DELAY * 1000,
   };
 }
 

@@ -158,6 +158,7 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     introspection: config.introspection,
     persistedOperations: path === null ? null : await loadPersistedOperations(path, schema),
     allowedOrigins: config.allowedOrigins,
+    stopDelayMs: config.stopDelayMs,
     checks: {
       database: async () => void (await database.pipeline.query('select 1')),
       queue: async () => await queue.ping(),

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { setTimeout as after } from 'node:timers/promises';
 import { createAuthentication } from './authentication.ts';
 import { startConnectionWatch } from './connection-watch.ts';
 import { createCrossOrigin } from './cross-origin.ts';
@@ -52,6 +53,8 @@ export interface GatewayOptions {
   persistedOperations: PersistedOperations | null;
   /** Sites beside our own that may use the API from a browser. */
   allowedOrigins: AllowedOrigins;
+  /** How long stopping serves on while `/ready` says no, in milliseconds, default 0. */
+  stopDelayMs?: number;
 }
 
 /** A listening gateway. Disposing it answers what is under way, for at most 15 s, and closes sockets with 1001. */
@@ -87,11 +90,17 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     socket.on('error', (error) => logger.debug({ err: error }, 'a connection broke'));
     if (request.url?.split('?', 1)[0] !== graphqlPath) refuseUpgrade(socket, '404 Not Found');
     else if (!crossOrigin.mayUpgrade(request)) refuseUpgrade(socket, '403 Forbidden');
+    else if (!server.listening) refuseUpgrade(socket, '503 Service Unavailable');
     else websocket.upgrade(request, socket, head);
   });
   try {
     const port = await listen(server, options);
-    const stop = async (): Promise<void> => await stopServing({ server, http, websocket }, limits.stopMs);
+    const { stopDelayMs = 0 } = options;
+    const stop = async (): Promise<void> => {
+      http.retire();
+      if (stopDelayMs > 0) await after(stopDelayMs);
+      await stopServing({ server, http, websocket }, limits.stopMs);
+    };
     let stopped: Promise<void> | null = null;
     return {
       port,
@@ -125,7 +134,7 @@ function refuseUpgrade(socket: Duplex, status: string): void {
   socket.end(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
 }
 
-/** Not ready → nothing new → answers under way → sockets 1001 → closed. */
+/** Nothing new → answers under way → sockets 1001 → closed. */
 async function stopServing(
   { server, http, websocket }: { server: Server; http: HttpEdge; websocket: WebsocketEdge },
   stopMs: number,

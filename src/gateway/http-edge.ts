@@ -16,7 +16,9 @@ import type { ReadinessChecks } from './readiness.ts';
 /** The HTTP side: `/graphql`, `/health`, `/ready`. */
 export interface HttpEdge {
   handle(request: IncomingMessage, response: ServerResponse): void;
-  /** From now on `/ready` says no; resolves when requests under way are answered, or at `deadline`. Event streams are cut. */
+  /** From now on `/ready` says no and each answer closes its connection, so that clients turn to another gateway. */
+  retire(): void;
+  /** After `retire`: resolves when all requests are answered, those that still come too, or at `deadline`. Event streams are cut. */
   stop(deadline: Promise<void>): Promise<void>;
 }
 
@@ -31,8 +33,8 @@ export interface HttpEdgeOptions {
 }
 
 interface State {
-  stopping: boolean;
-  readonly answers: Set<Promise<unknown>>;
+  phase: 'serving' | 'retired' | 'stopping';
+  readonly answers: Map<ServerResponse, Promise<unknown>>;
   readonly streams: Set<ServerResponse>;
 }
 
@@ -52,7 +54,7 @@ const preflightedHeaders = [
 
 /** Creates the HTTP side's request handler. */
 export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
-  const state: State = { stopping: false, answers: new Set(), streams: new Set() };
+  const state: State = { phase: 'serving', answers: new Map(), streams: new Set() };
   const routes: Record<string, Route> = {
     '/': async (request, response) => home(request, response),
     '/health': async (_request, response) => answer(response, 200, { status: 'ok' }),
@@ -61,10 +63,14 @@ export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
   };
   return {
     handle(request, response) {
+      if (state.phase === 'stopping' && asksForStream(request)) {
+        response.destroy(); // it would be cut a moment later
+        return;
+      }
       const requestId = findRequestId(request) ?? randomUUID();
       response.setHeader('x-request-id', requestId);
       response.setHeader('x-content-type-options', 'nosniff');
-      if (state.stopping) response.setHeader('connection', 'close');
+      if (state.phase !== 'serving') response.setHeader('connection', 'close');
       const path = (request.url ?? '/').split('?', 1)[0] ?? '/';
       const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
       const closed = once(response, 'close');
@@ -73,13 +79,23 @@ export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
         if (response.headersSent) response.destroy();
         else answerError(response, 500, 'INTERNAL', 'Unexpected error');
       });
-      const answered = Promise.all([handled, closed]).finally(() => state.answers.delete(answered));
-      state.answers.add(answered);
+      const answered = Promise.all([handled, closed]).finally(() => state.answers.delete(response));
+      state.answers.set(response, answered);
+    },
+    retire() {
+      state.phase = 'retired';
+      for (const response of state.answers.keys()) {
+        if (!response.headersSent) response.setHeader('connection', 'close');
+      }
     },
     async stop(deadline) {
-      state.stopping = true;
+      state.phase = 'stopping';
       for (const stream of state.streams) stream.destroy();
-      await Promise.race([Promise.allSettled(state.answers), deadline]);
+      const signal = { late: false };
+      const late = deadline.then(() => (signal.late = true));
+      while (state.answers.size > 0 && !signal.late) {
+        await Promise.race([Promise.allSettled(state.answers.values()), late]);
+      }
     },
   };
 }
@@ -96,7 +112,7 @@ async function graphql(
   if (reads && accept.includes('text/html')) return await options.graphiql(request, response);
   const refusal = findRefusal(request);
   if (refusal !== null) return answerError(response, refusal.status, 'BAD_USER_INPUT', refusal.message);
-  const streams = accept.includes('text/event-stream');
+  const streams = asksForStream(request);
   const scope = createOperationScope(requestId, streams ? 'sse' : 'http', null);
   const unwatch = streams ? watchStream(request, response, { scope, state, options }) : null;
   await runOperation(scope, options.logger, async () => {
@@ -106,6 +122,10 @@ async function graphql(
     await closed;
   });
   unwatch?.();
+}
+
+function asksForStream({ headers }: IncomingMessage): boolean {
+  return (headers.accept ?? '').includes('text/event-stream');
 }
 
 async function pipelineAnswer(
@@ -168,7 +188,7 @@ async function ready(
   state: State,
   { checks, limits, logger }: HttpEdgeOptions,
 ): Promise<void> {
-  if (state.stopping) return answer(response, 503, { status: 'stopping' });
+  if (state.phase !== 'serving') return answer(response, 503, { status: 'stopping' });
   const results = await checkReadiness(checks, limits.readyCheckMs, logger);
   const isReady = Object.values(results).every((result) => result === 'ok');
   answer(response, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready', checks: results });
