@@ -179,4 +179,4 @@ test('the commands, variables and health checks of docker-compose.yml make a dep
   await stopped;
   await running.disposeAsync();
   expect(await Promise.all(containers.map(async ({ ended }) => await ended))).toEqual([0, 0, 0, 0, 0]);
-}, 180_000);
+}, 240_000);

@@ -9,7 +9,7 @@ export interface Balancer extends AsyncDisposable {
 }
 
 const checkEveryMs = 100;
-const checkLimitMs = 1_000;
+const checkLimitMs = 3_000;
 
 /** Starts one before the ports of loopback; resolves when at least one of them is ready. */
 export async function startBalancer(ports: readonly number[]): Promise<Balancer> {
@@ -17,24 +17,30 @@ export async function startBalancer(ports: readonly number[]): Promise<Balancer>
   const ready = new Set<number>();
   const sockets = new Set<Socket>();
   let turn = 0;
-  const server = createServer((incoming) => {
+  const server = createServer({ pauseOnConnect: true }, (incoming) => {
+    keep(incoming);
+    forward(incoming, ports.length);
+  });
+  /** A connection that is refused goes to the next: nothing has been sent on it. */
+  function forward(incoming: Socket, triesLeft: number): void {
     const open = ports.filter((port) => ready.has(port));
     const port = open[turn++ % open.length];
-    if (port === undefined) {
+    if (port === undefined || triesLeft === 0) {
       incoming.destroy();
       return;
     }
-    const outgoing = connect(port, '127.0.0.1');
-    for (const [socket, peer] of [
-      [incoming, outgoing],
-      [outgoing, incoming],
-    ] as const) {
-      sockets.add(socket);
-      socket.on('error', () => peer.destroy());
-      socket.on('close', () => sockets.delete(socket));
-      socket.pipe(peer);
-    }
-  });
+    const outgoing = keep(connect(port, '127.0.0.1'));
+    const next = (): void => forward(incoming, triesLeft - 1);
+    outgoing.once('error', next).once('connect', () => {
+      outgoing.off('error', next).on('error', () => incoming.destroy());
+      incoming.on('error', () => outgoing.destroy());
+      incoming.pipe(outgoing).pipe(incoming);
+    });
+  }
+  function keep(socket: Socket): Socket {
+    sockets.add(socket);
+    return socket.on('close', () => sockets.delete(socket)).on('error', () => undefined);
+  }
   const watching = ports.map(async (port) => {
     while (!stop.signal.aborted) {
       const answer = await fetch(`http://127.0.0.1:${port}/ready`, {

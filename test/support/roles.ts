@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { createStack } from './e2e-stack.ts';
@@ -60,13 +61,22 @@ export async function startRole(command: 'gateway' | 'worker', env: Record<strin
   };
 }
 
-/** A port of loopback that nothing listens on at the moment. */
+/** Below what the system gives to connections: between two processes that listen on it, no connection takes it. */
+const portRange = { from: 20_000, count: 12_000 };
+const portTriesMax = 50;
+
+/** A port of loopback that is free, and stays so while nobody is told of it. */
 export async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
+  for (let tryNumber = 1; tryNumber <= portTriesMax; tryNumber += 1) {
+    const port = portRange.from + randomInt(portRange.count);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
+  throw new Error('no free port');
 }
