@@ -72,6 +72,7 @@ export interface Config {
   tracing: TracingSettings | null;
   /** Whether receivers are told the trace. */
   sendTraceparent: boolean;
+  stopDelayMs: number;
 }
 
 /** Settings that cannot be used; `problems` has one sentence for each, and the message has them all. */
@@ -206,6 +207,11 @@ const settings = z.object({
   OTEL_EXPORTER_OTLP_HEADERS: open('none', 'Sent to the collector, `name=value,…`', exportHeaders),
   OTEL_SERVICE_NAME: fixed('posthorn', 'Name of the service in traces', anyText),
   OTEL_TRACES_SAMPLER_ARG: fixed('1', 'Share of the traces begun here that is recorded, 0 to 1', number(0, 1, '')),
+  POSTHORN_STOP_DELAY: fixed(
+    '0',
+    'Seconds that a gateway asked to stop serves on, `/ready` saying no, until a load balancer has seen it',
+    number(0, 60, ' seconds'),
+  ),
   LOG_LEVEL: open(
     'warn; with DATABASE_URL info',
     'Least severe messages to log',
@@ -297,6 +303,7 @@ function configOf(given: z.output<typeof settings>): Config {
     allowedOrigins: given.POSTHORN_ALLOWED_ORIGINS ?? [],
     tracing: tracingSettingsOf(given),
     sendTraceparent: given.WEBHOOK_SEND_TRACEPARENT,
+    stopDelayMs: given.POSTHORN_STOP_DELAY * 1000,
   };
 }
 

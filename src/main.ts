@@ -10,6 +10,7 @@ import { startService } from './service.ts';
 import { migrate } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
 import { untilStopSignal } from './stop-signal.ts';
+import { exitOnUnexpectedError } from './unexpected-error.ts';
 import { addUpkeepCommands } from './upkeep-command.ts';
 import { version } from './version.ts';
 import { welcomeText } from './welcome.ts';
@@ -83,11 +84,17 @@ async function serveAlone(command: string, roles: Roles): Promise<void> {
 async function serve(roles: Roles, ready: (config: Config, service: Service) => Promise<void>): Promise<void> {
   const config = loadConfig(process.env);
   const logger = createLogger(config.logLevel);
-  const stopSignal = untilStopSignal();
+  exitOnUnexpectedError(logger);
+  const stopSignal = untilStopSignal({
+    delayMs: config.stopDelayMs,
+    onHanging: (waitedMs) =>
+      logger.fatal(`the stop has not ended within ${waitedMs} ms: what is under way is given up`),
+  });
   await using service = await startService(config, roles, logger);
   logger.info(describeGiven(process.env), 'settings');
   await ready(config, service);
   await stopSignal;
+  logger.info('stopping');
 }
 
 /** Prints what a newcomer needs, and keeps it in `demo.json` for scripts. */

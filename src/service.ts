@@ -239,6 +239,7 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     persistedOperations: path === null ? null : await loadPersistedOperations(path, schema),
     allowedOrigins: config.allowedOrigins,
     tracer: shared.tracer,
+    stopDelayMs: config.stopDelayMs,
   });
   keys.onForget((apiKeyId) => gateway.revoke(apiKeyId));
   return gateway;

@@ -89,7 +89,8 @@ async function report(
   work: (upkeep: Upkeep) => Promise<Report>,
 ): Promise<void> {
   const stop = new AbortController();
-  void untilStopSignal().then(() => stop.abort());
+  const onHanging = (waitedMs: number): void => print(`The work did not stop within ${waitedMs / 1000} s: given up.`);
+  void untilStopSignal({ delayMs: 0, onHanging }).then(() => stop.abort());
   await using stack = new AsyncDisposableStack();
   const { url, ours } = stack.use(await openMigratedDatabase(config));
   const database = stack.use(openPipelines(url));

@@ -1,4 +1,5 @@
 import { coalesce } from '../src/coalesce.ts';
+import { stopLimitMs } from '../src/domain/stop-limit.ts';
 import { startDeliveryConsumer } from '../src/queue.ts';
 import { takeHeldDeliveries } from '../src/store/held-deliveries.ts';
 import { parkDeliveries } from '../src/store/settle-unsendable.ts';
@@ -14,10 +15,9 @@ import type { DeliveryId } from '../src/domain/ids.ts';
 import type { AnnounceDeps } from './announce.ts';
 import type { WorkerDeps } from './worker.ts';
 
-/** What a stop gives everything under way to end, and then once it was asked to, in milliseconds. */
-const stopLimitMs = 15_000;
-/** What of that the jobs being placed get: they wait for nothing long. */
+/** What of a stop's time the jobs being placed get: they wait for nothing long. */
 const jobsLimitMs = 3_000;
+/** What everything under way gets to end once it was asked to. */
 const abandonMs = 5_000;
 
 /**

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { createAdminRoutes } from './admin-routes.ts';
+import { setTimeout as after } from 'node:timers/promises';
 import { listen, localUrl } from '../operations/listen.ts';
+import { createAdminRoutes } from './admin-routes.ts';
 import { createAuthentication } from './authentication.ts';
 import { startConnectionWatch } from './connection-watch.ts';
 import { createCrossOrigin } from './cross-origin.ts';
@@ -59,6 +60,8 @@ export interface GatewayOptions extends Omit<OperationsOptions, 'readyCheckMs' |
   allowedOrigins: AllowedOrigins;
   /** Null or absent: operations are not recorded as spans. */
   tracer?: Tracer | null;
+  /** How long stopping serves on while `/ready` says no, in milliseconds, default 0. */
+  stopDelayMs?: number;
 }
 
 /** A listening gateway. Disposing it answers what is under way, for at most 15 s, and closes sockets with 1001. */
@@ -100,11 +103,17 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     socket.on('error', (error) => logger.debug({ err: error }, 'a connection broke'));
     if (request.url?.split('?', 1)[0] !== graphqlPath) refuseUpgrade(socket, '404 Not Found');
     else if (!crossOrigin.mayUpgrade(request)) refuseUpgrade(socket, '403 Forbidden');
+    else if (!server.listening) refuseUpgrade(socket, '503 Service Unavailable');
     else websocket.upgrade(request, socket, head);
   });
   try {
     const port = await listen(server, options);
-    const stop = async (): Promise<void> => await stopServing({ server, http, websocket }, limits.stopMs);
+    const { stopDelayMs = 0 } = options;
+    const stop = async (): Promise<void> => {
+      http.retire();
+      if (stopDelayMs > 0) await after(stopDelayMs);
+      await stopServing({ server, http, websocket }, limits.stopMs);
+    };
     let stopped: Promise<void> | null = null;
     return {
       port,
@@ -138,7 +147,7 @@ function refuseUpgrade(socket: Duplex, status: string): void {
   socket.end(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
 }
 
-/** Not ready → nothing new → answers under way → sockets 1001 → closed. */
+/** Nothing new → answers under way → sockets 1001 → closed. */
 async function stopServing(
   { server, http, websocket }: { server: Server; http: HttpEdge; websocket: WebsocketEdge },
   stopMs: number,

@@ -20,7 +20,9 @@ import type { OperationScope } from './operation-scope.ts';
 /** The HTTP side: `/graphql`, the administrator's routes, and what those who run it ask (src/operations). */
 export interface HttpEdge {
   handle(request: IncomingMessage, response: ServerResponse): void;
-  /** From now on `/ready` says `stopping`; resolves when requests under way are answered, or at `deadline`. Event streams are cut. */
+  /** From now on `/ready` says no and each answer closes its connection, so that clients turn to another gateway. */
+  retire(): void;
+  /** After `retire`: resolves when all requests are answered, those that still come too, or at `deadline`. Event streams are cut. */
   stop(deadline: Promise<void>): Promise<void>;
 }
 
@@ -37,8 +39,8 @@ export interface HttpEdgeOptions extends Omit<OperationsOptions, 'readyCheckMs'>
 }
 
 interface State {
-  stopping: boolean;
-  readonly answers: Set<Promise<unknown>>;
+  phase: 'serving' | 'retired' | 'stopping';
+  readonly answers: Map<ServerResponse, Promise<unknown>>;
   readonly streams: Set<ServerResponse>;
 }
 
@@ -58,19 +60,23 @@ const preflightedHeaders = [
 /** Creates the HTTP side's request handler. */
 export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
   const stopController = new AbortController();
-  const state: State = { stopping: false, answers: new Set(), streams: new Set() };
+  const state: State = { phase: 'serving', answers: new Map(), streams: new Set() };
   const routes: Record<string, Route> = {
     ...options.adminRoutes(stopController.signal),
     '/': async (request, response) => home(request, response),
     ...createOperationsRoutes({ ...options, readyCheckMs: options.limits.readyCheckMs }, () =>
-      state.stopping ? 'stopping' : 'serving',
+      state.phase === 'serving' ? 'serving' : 'stopping',
     ),
     [graphqlPath]: async (...args) => await graphql(...args, { state, options }),
   };
   return {
     handle(request, response) {
+      if (state.phase === 'stopping' && asksForStream(request)) {
+        response.destroy(); // it would be cut a moment later
+        return;
+      }
       const requestId = beginAnswer(request, response);
-      if (state.stopping) response.setHeader('connection', 'close');
+      if (state.phase !== 'serving') response.setHeader('connection', 'close');
       const path = pathOf(request);
       const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
       const closed = once(response, 'close');
@@ -78,14 +84,24 @@ export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
         options.logger.error({ err: error, requestId }, 'an http request could not be handled');
         answerBroken(response);
       });
-      const answered = Promise.all([handled, closed]).finally(() => state.answers.delete(answered));
-      state.answers.add(answered);
+      const answered = Promise.all([handled, closed]).finally(() => state.answers.delete(response));
+      state.answers.set(response, answered);
+    },
+    retire() {
+      state.phase = 'retired';
+      for (const response of state.answers.keys()) {
+        if (!response.headersSent) response.setHeader('connection', 'close');
+      }
     },
     async stop(deadline) {
-      state.stopping = true;
+      state.phase = 'stopping';
       stopController.abort();
       for (const stream of state.streams) stream.destroy();
-      await Promise.race([Promise.allSettled(state.answers), deadline]);
+      const signal = { late: false };
+      const late = deadline.then(() => (signal.late = true));
+      while (state.answers.size > 0 && !signal.late) {
+        await Promise.race([Promise.allSettled(state.answers.values()), late]);
+      }
     },
   };
 }
@@ -102,7 +118,7 @@ async function graphql(
   if (reads && accept.includes('text/html')) return await options.graphiql(request, response);
   const refusal = findRefusal(request);
   if (refusal !== null) return answerError(response, refusal.status, 'BAD_USER_INPUT', refusal.message);
-  const streams = accept.includes('text/event-stream');
+  const streams = asksForStream(request);
   const trace = new OperationTrace(options.tracer, findTraceParent(request.headers['traceparent']));
   const scope = createOperationScope(requestId, streams ? 'sse' : 'http', null, trace);
   const unwatch = streams ? watchStream(request, response, { scope, state, options }) : null;
@@ -113,6 +129,10 @@ async function graphql(
     await closed;
   });
   unwatch?.();
+}
+
+function asksForStream({ headers }: IncomingMessage): boolean {
+  return (headers.accept ?? '').includes('text/event-stream');
 }
 
 async function pipelineAnswer(

@@ -1,3 +1,5 @@
+import { stopLimitMs } from '../domain/stop-limit.ts';
+
 /** What the edge allows, and how long it waits. Sizes are in bytes, times in milliseconds. */
 export interface GatewayLimits {
   /** One HTTP request body (more is 413) and one WebSocket message (more closes the socket with 1009). */
@@ -64,5 +66,5 @@ export const gatewayLimits: GatewayLimits = {
   reauthenticateMs: 5_000,
   tickMs: 1_000,
   readyCheckMs: 2_000,
-  stopMs: 15_000,
+  stopMs: stopLimitMs,
 };

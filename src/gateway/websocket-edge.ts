@@ -30,7 +30,8 @@ export interface WebsocketEdge {
   /** Takes a request that asks to become a WebSocket. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /**
-   * Lets queries and mutations under way answer until `deadline` resolves, then closes every socket with 1001.
+   * Reads no more messages, lets queries and mutations under way answer until `deadline` resolves, then closes every socket
+   * with 1001. So an operation without an answer was not executed, unless it took longer than that.
    * Subscriptions are not completed: a client that sees 1001 connects again and goes on after its cursor.
    */
   stop(deadline: Promise<void>): Promise<void>;
@@ -90,9 +91,10 @@ export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdg
     upgrade: (request, socket, head) => websockets.handleUpgrade(request, socket, head, open),
     async stop(deadline) {
       await Promise.all(
-        [...sessions].map(async ({ socket, answers }) => {
-          await Promise.race([Promise.allSettled(answers), deadline]);
-          await setImmediate(); // the last answer is written in the microtasks after it
+        [...sessions].map(async (session) => {
+          const { socket } = session;
+          session.isEnding = true;
+          await untilAnswered(session, deadline);
           if (socket.readyState === socket.CLOSED) return;
           const closed = once(socket, 'close');
           closeSocket(socket, goingAway, 'Going away');
@@ -114,7 +116,7 @@ function createProtocol(options: WebsocketEdgeOptions): Protocol {
     connectionInitWaitTimeout: options.limits.connectionInitMs,
     onConnect: async (context) => await authenticateSession(context, options.authentication),
     onSubscribe: async (context, _id, payload) => {
-      const prepared = await prepare(context, payload, options);
+      const prepared = await counted(context.extra.session.answers, prepare(context, payload, options));
       if ('errors' in prepared) return prepared.errors;
       executors.set(prepared.args, prepared.execute);
       return prepared.args;
@@ -170,7 +172,7 @@ async function prepare(
     const args = { schema, document, contextValue, operationName, variableValues };
     if (operation.operation === OperationTypeNode.SUBSCRIPTION) return { args, execute: subscribe };
     const { answers } = context.extra.session;
-    return { args, execute: (given) => counted(answers, execute(given)) };
+    return { args, execute: async (given) => await counted(answers, execute(given)) };
   } catch (error) {
     const errors = error instanceof AggregateError ? error.errors : [error];
     return { errors: errors.map(maskError) };
@@ -182,8 +184,18 @@ function refuse(code: string, message: string): { errors: GraphQLError[] } {
   return { errors: [new GraphQLError(message, { extensions: { code } })] };
 }
 
+/** Resolves when the session has nothing left to answer, or at the deadline. */
+async function untilAnswered({ answers }: Session, deadline: Promise<void>): Promise<void> {
+  const signal = { late: false };
+  const late = deadline.then(() => (signal.late = true));
+  do {
+    await Promise.race([Promise.allSettled(answers), late]);
+    await setImmediate(); // what was prepared begins, and an answer is written, in the microtasks after it
+  } while (answers.size > 0 && !signal.late);
+}
+
 /** Keeps a result among the answers until it is there. */
-function counted(answers: Set<Promise<unknown>>, result: OperationResult): OperationResult {
+function counted<Result>(answers: Set<Promise<unknown>>, result: Result | Promise<Result>): Promise<Result> {
   const answer = Promise.resolve(result);
   const forget = (): void => void answers.delete(answer);
   answers.add(answer);

@@ -30,7 +30,9 @@ export interface Session {
   readonly request: UpgradeRequest;
   caller: Caller | Administrator | null;
   key: string | null;
-  /** Results of queries and mutations under way. */
+  /** Whether messages are no longer read: what has not begun is the client's to send again, elsewhere. */
+  isEnding: boolean;
+  /** Operations being prepared, and results of queries and mutations under way. */
   readonly answers: Set<Promise<unknown>>;
   /** Its subscriptions to the feed. */
   readonly live: Set<LiveSubscription>;
@@ -47,7 +49,7 @@ export function createSession(socket: WebSocket, request: IncomingMessage): Sess
     socket: request.socket,
     headers: authorization === undefined ? {} : { authorization },
   };
-  return { socket, request: kept, caller: null, key: null, answers: new Set(), live: new Set() };
+  return { socket, request: kept, caller: null, key: null, isEnding: false, answers: new Set(), live: new Set() };
 }
 
 /** Writes a feed subscription's results to the socket. What it gives has no results; it ends with the subscription, and ends it. */
@@ -150,7 +152,7 @@ export function openSession(
       close: (code = CloseCode.InternalServerError, reason = '') => closeSocket(socket, code, reason),
       onMessage: (handle) => {
         socket.on('message', (message) => {
-          if (socket.readyState !== socket.OPEN) return;
+          if (socket.readyState !== socket.OPEN || session.isEnding) return;
           if (socket.bufferedAmount > limits.bufferedBytesMax) {
             logger.info({ waitingBytes: socket.bufferedAmount }, 'a reader that takes nothing asks for more');
             meter?.slowReaderClosed();
