@@ -67,6 +67,7 @@ export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
       if (state.stopping) response.setHeader('connection', 'close');
       const path = (request.url ?? '/').split('?', 1)[0] ?? '/';
       const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+      cutWhenStalled(response, options.limits.answerStalledMs);
       const closed = once(response, 'close');
       const handled = (route ?? notFound)(request, response, requestId).catch((error: unknown) => {
         options.logger.error({ err: error, requestId }, 'an http request could not be handled');
@@ -82,6 +83,13 @@ export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
       await Promise.race([Promise.allSettled(state.answers), deadline]);
     },
   };
+}
+
+/** An answer that nobody takes would stay in memory. Whatever the kernel takes of one, be it a part of a write, begins the time anew. */
+function cutWhenStalled(response: ServerResponse, stalledMs: number): void {
+  response.setTimeout(stalledMs, () => {
+    if ((response.socket?.writableLength ?? 0) > 0) response.destroy();
+  });
 }
 
 async function graphql(
