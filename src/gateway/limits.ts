@@ -23,6 +23,10 @@ export interface GatewayLimits {
   pointsInFlightMax: number;
   /** Subscriptions of one project at once, WebSockets and event streams together, in this process. */
   subscriptionsPerProjectMax: number;
+  /** Text of a subscription's document and variables, which stay in memory for as long as it is open. */
+  subscriptionCharactersMax: number;
+  /** The same of all of a project's, where documents of the same text count once. Parsed, a character is some 50 bytes. */
+  subscriptionCharactersPerProjectMax: number;
   /** How long a client may take for the head of a request, and for all of it. */
   requestHeadMs: number;
   requestMs: number;
@@ -60,6 +64,8 @@ export const gatewayLimits: GatewayLimits = {
   subscriptionCostMax: 1_000,
   pointsInFlightMax: 12_000,
   subscriptionsPerProjectMax: 10_000,
+  subscriptionCharactersMax: 16 * 1024,
+  subscriptionCharactersPerProjectMax: 4 * 1024 * 1024,
   requestHeadMs: 10_000,
   requestMs: 30_000,
   operationsPerSocketMax: 100,

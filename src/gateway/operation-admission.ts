@@ -3,7 +3,7 @@ import { withoutSuggestion } from './introspection.ts';
 import { withExtensions } from './mask-error.ts';
 import { operationCost } from './operation-cost.ts';
 import { createPointsInFlight } from './points-in-flight.ts';
-import { createProjectSubscriptions } from './project-subscriptions.ts';
+import { createProjectSubscriptions, type ProjectSubscriptionsLimits } from './project-subscriptions.ts';
 import type { GraphQLSchema, OperationDefinitionNode } from 'graphql';
 import type { OperationScope } from './operation-scope.ts';
 import type { ChargeOperation } from './operation-rate.ts';
@@ -27,12 +27,7 @@ export interface OperationAdmissionOptions {
   charge: ChargeOperation | null;
   /** Whether errors may name parts of the schema that were not asked for. */
   introspection: boolean;
-  limits: {
-    costMax: number;
-    subscriptionCostMax: number;
-    subscriptionsPerProjectMax: number;
-    pointsInFlightMax: number;
-  };
+  limits: { costMax: number; subscriptionCostMax: number; pointsInFlightMax: number } & ProjectSubscriptionsLimits;
 }
 
 /** Who has no key can read the schema, which is work too: all of them together may do as much of it as one key. */
@@ -41,7 +36,7 @@ const nobodysAccount = 'nobody';
 /** Creates the gate behind validation. It reads variables, so nothing of it may be cached by document. */
 export function createOperationAdmission(options: OperationAdmissionOptions): AdmitOperation {
   const { schema, charge, limits } = options;
-  const holdSubscription = createProjectSubscriptions(limits.subscriptionsPerProjectMax);
+  const holdSubscription = createProjectSubscriptions(limits);
   const holdPoints = createPointsInFlight(limits.pointsInFlightMax);
   return async (scope, { operationName, variables }) => {
     const { document, caller } = scope;
@@ -52,7 +47,8 @@ export function createOperationAdmission(options: OperationAdmissionOptions): Ad
     requireAffordable(cost, isLive ? Math.min(limits.costMax, limits.subscriptionCostMax) : limits.costMax);
     if (caller?.kind === 'ADMINISTRATOR') return; // Administration costs nothing.
     // A subscription is under way for as long as it likes, and what waits for its reader is bounded by itself.
-    const take = isLive ? holdSubscription : (projectId: string) => holdPoints(projectId, cost);
+    const take = (projectId: string): Disposable =>
+      isLive ? holdSubscription(projectId, { document, variables }) : holdPoints(projectId, cost);
     // One whose scope has ended already takes nothing: nobody would give it back.
     if (caller !== null && !scope.held.disposed) scope.held.use(take(caller.projectId));
     if (charge !== null) await pay(charge, scope, { caller, cost });
