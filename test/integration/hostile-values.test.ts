@@ -22,13 +22,17 @@ function codesOf({ errors = [] }: TenantAnswer): unknown[] {
   return errors.map(({ extensions }) => extensions?.code);
 }
 
-/** The codes of the errors that the call is answered with. */
+/** Characters that an answer may have to a question without pages. */
+const answerLengthMax = 500_000;
+
+/** The codes of the errors that the call is answered with, and what is wrong with the answer. */
 async function codesOfCall(field: SchemaField, args: Arguments): Promise<unknown[]> {
   const entry = tenantMatrix[field.name];
   const within = entry?.within?.(world.foreign) ?? null;
   const document = documentFor(schema, field, args, { argumentsOf: {}, on: null, within });
   if (field.parent.name !== 'Subscription') {
-    return codesOf(await world.ask(document, entry?.needs === 'ADMINISTRATOR' ? entry.needs : permissions));
+    const answer = await world.ask(document, entry?.needs === 'ADMINISTRATOR' ? entry.needs : permissions);
+    return [...codesOf(answer), ...(JSON.stringify(answer).length > answerLengthMax ? ['a long answer'] : [])];
   }
   const watched = await world.fixture.watch(document.query, document.variables);
   if (watched.kind === 'started') await watched.stop();

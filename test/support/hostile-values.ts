@@ -95,7 +95,7 @@ const valuesOfScalar: Readonly<Record<string, readonly unknown[]>> = {
   DateTime: instants,
   JSON: json,
 };
-const listsMax = 101;
+const listLengths = [101, 60_000];
 
 /** The arguments with each hostile value in each of the field's places, those in inputs of inputs too. */
 export function hostileCalls({ field }: SchemaField, args: Arguments): HostileCall[] {
@@ -143,10 +143,14 @@ function replacedIn(given: GraphQLInputType, now: unknown, depth: number): Repla
 function replacedInList(type: GraphQLInputType, now: unknown, depth: number): Replaced[] {
   const first: unknown = Array.isArray(now) ? now[0] : undefined;
   const item = first ?? leastOf(type);
-  const many = Array.from({ length: listsMax }, () => item);
+  const long = listLengths.map((length) => ({
+    place: '',
+    value: `${length} items`,
+    whole: Array.from({ length }, () => item),
+  }));
   return [
     itself([]),
-    { place: '', value: `${listsMax} items`, whole: many },
+    ...long,
     ...replacedIn(type, first, depth)
       .filter(({ whole }) => whole !== null)
       .map(({ place, value, whole }) => ({ place, value, whole: [whole] })),
