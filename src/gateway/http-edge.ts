@@ -79,6 +79,7 @@ export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
       if (state.phase !== 'serving') response.setHeader('connection', 'close');
       const path = pathOf(request);
       const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+      cutWhenStalled(response, options.limits.answerStalledMs);
       const closed = once(response, 'close');
       const handled = (route ?? notFound)(request, response, requestId).catch((error: unknown) => {
         options.logger.error({ err: error, requestId }, 'an http request could not be handled');
@@ -104,6 +105,13 @@ export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
       }
     },
   };
+}
+
+/** An answer that nobody takes would stay in memory. Whatever the kernel takes of one, be it a part of a write, begins the time anew. */
+function cutWhenStalled(response: ServerResponse, stalledMs: number): void {
+  response.setTimeout(stalledMs, () => {
+    if ((response.socket?.writableLength ?? 0) > 0) response.destroy();
+  });
 }
 
 async function graphql(

@@ -1,4 +1,4 @@
-import { createSourceEventStream, execute } from 'graphql';
+import { createSourceEventStream, execute, GraphQLError } from 'graphql';
 import { findLiveItems } from '../../schema/live-items.ts';
 import { FeedError } from '../feed/feed.ts';
 import { eventsOfLostPlace } from './event-stream.ts';
@@ -17,6 +17,8 @@ export function useSharedSubscriptions(subscriptions: SharedSubscriptions): Plug
   return {
     onSubscribe: ({ setSubscribeFn }) => {
       setSubscribeFn(async (args: ExecutionArgs) => {
+        // Yoga would stream to whoever accepts anything, and nobody would look after that connection.
+        if (currentOperation().transport === 'http') return { errors: [notAStream()] };
         const source = await createSourceEventStream(args);
         if (!(Symbol.asyncIterator in source)) return source;
         const scope = currentOperation();
@@ -36,6 +38,12 @@ export function useSharedSubscriptions(subscriptions: SharedSubscriptions): Plug
       }, 'text/event-stream');
     },
   };
+}
+
+function notAStream(): GraphQLError {
+  const message =
+    'A subscription over HTTP is answered with server-sent events only: send "accept: text/event-stream".';
+  return new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', http: { status: 406 } } });
 }
 
 type ResultProcessHook = Parameters<NonNullable<Plugin['onResultProcess']>>[0];

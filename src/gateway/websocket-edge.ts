@@ -56,6 +56,9 @@ type Executor = (args: ExecutionArgs) => OperationResult;
 /** As HTTP's 429; graphql-ws clients do not try again by themselves. */
 const tooManyRequests = 4429;
 const goingAway = 1001;
+/** An operation's id stays in memory for as long as the operation is under way. */
+const idLengthMax = 128;
+const idTooLong = `The id of an operation may have ${idLengthMax} characters.`;
 
 /** Creates the WebSocket side; sockets come in by `upgrade`. */
 export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdge {
@@ -115,7 +118,8 @@ function createProtocol(options: WebsocketEdgeOptions): Protocol {
   return makeServer<Record<string, unknown>, { session: Session }>({
     connectionInitWaitTimeout: options.limits.connectionInitMs,
     onConnect: async (context) => await authenticateSession(context, options.authentication),
-    onSubscribe: async (context, _id, payload) => {
+    onSubscribe: async (context, id, payload) => {
+      if (id.length > idLengthMax) return refuse('BAD_USER_INPUT', idTooLong).errors;
       const prepared = await counted(context.extra.session.answers, prepare(context, payload, options));
       if ('errors' in prepared) return prepared.errors;
       executors.set(prepared.args, prepared.execute);
