@@ -110,11 +110,8 @@ describe('with the admin key', () => {
       status: 400,
       body: { errors: [{ message: `days must be a whole number from 1 to 3650, not "${days}".` }] },
     });
-    const { data } = await client.ask(
-      'mutation ($days: Int) { cleanupDeliveries(input: { olderThanDays: $days }) { finished userErrors { code } } }',
-      { days },
-    );
-    expect(data).toEqual({ cleanupDeliveries: { finished: null, userErrors: [{ code: 'INVALID_DAYS' }] } });
+    const { cleanupDeliveries } = await client.run(CleanupDeliveriesDocument, { input: { olderThanDays: days } });
+    expect(cleanupDeliveries).toMatchObject({ finished: null, userErrors: [{ code: 'INVALID_DAYS' }] });
   });
 
   test('stuck deliveries go out by HTTP and by mutation, and overdue ones by a sweep', async () => {
