@@ -5,10 +5,13 @@ import { startWorker } from '../worker/worker.ts';
 import { parseCidrs } from './domain/address-policy.ts';
 import { logFinding } from './log-finding.ts';
 import { migrateQueue } from './queue-backend.ts';
+import { Outage } from './outage.ts';
+import { failFast, isRedisAway, QueueAwayError } from './queue-outage.ts';
 import { startDeliveryQueue } from './queue.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
 import { cleanup } from './store/cleanup.ts';
+import { checkWritable, isDatabaseAway, mayPass } from './store/database-away.ts';
 import { createEmitter } from './store/emit-event.ts';
 import { createKeyCache } from './store/key-cache.ts';
 import { openPipelines } from './store/pipelines.ts';
@@ -18,6 +21,7 @@ import type { SchemaContext } from '../schema/context.ts';
 import type { AccessGrant, AccessTokens } from './access-tokens.ts';
 import type { Config } from './config.ts';
 import type { ApiKeyId } from './domain/ids.ts';
+import type { OutageOptions } from './outage.ts';
 import type { DeliveryQueue } from './queue.ts';
 import type { Stack } from './stack/stack.ts';
 import type { Database } from './store/database.ts';
@@ -49,7 +53,11 @@ interface Parts {
   pipelines: Pipelines;
   secretBox: SecretBox;
   queue: DeliveryQueue;
+  queueOutage: Outage;
 }
+
+/** What a process asks for that its database cannot do now, it may ask for again after so many seconds. */
+const retryAfterSeconds = 2;
 
 /**
  * Starts the roles on the stack that the config asks for. A part that cannot start rejects with one clear sentence, and
@@ -70,18 +78,52 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
   const databaseOptions: DatabaseOptions = {
     // The emit statement must end well before sweep looks at what it stored.
     statementTimeoutMs: Math.min(5_000, config.sweepGraceMs * 0.8),
-    onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it'),
+    // A restart of the database breaks all of them at once; what that means is told as its outage.
+    onIdleError: (error) => logger.debug({ err: error }, 'an idle database connection broke; the pool replaces it'),
+    onOutage: tellOutage(logger, 'database'),
   };
   const database = roles.gateway ? starting.use(await openWholeDatabase(stack.databaseUrl, databaseOptions)) : null;
   const pipelines = database ?? starting.use(openPipelines(stack.databaseUrl, databaseOptions));
   const secretBox = createSecretBox(stack.encryptionKeys);
-  const onError = (error: Error): void => logger.warn({ err: error }, 'queue connection');
-  const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));
-  const parts = { config, logger, stack, pipelines, secretBox, queue };
+  const { queue, queueOutage } = starting.use(await startQueue(stack, logger));
+  const parts = { config, logger, stack, pipelines, secretBox, queue, queueOutage };
   if (roles.worker) starting.use(await startRoleWorker(parts));
   const gateway = database === null ? null : starting.use(await startRoleGateway(parts, database));
   const started = starting.move();
   return { database, url: gateway?.url ?? null, [Symbol.asyncDispose]: async () => await started.disposeAsync() };
+}
+
+/** An outage is two lines, however much it fails. */
+function tellOutage(logger: Logger, server: string): Pick<OutageOptions, 'onBegin' | 'onEnd'> {
+  return {
+    onBegin: (error) => logger.error({ err: error, server }, 'outage: a server is away; it is probed until it is back'),
+    onEnd: (outage) => logger.warn({ ...outage, server }, 'outage over'),
+  };
+}
+
+/** Starts the producer with what knows whether the queue is away. */
+async function startQueue(
+  { queueConnection }: Stack,
+  logger: Logger,
+): Promise<{ queue: DeliveryQueue; queueOutage: Outage } & AsyncDisposable> {
+  await using starting = new AsyncDisposableStack();
+  const queueOutage: Outage = starting.use(
+    new Outage({
+      ...tellOutage(logger, 'queue'),
+      isAway: (error) => isRedisAway(error) || (queueConnection.kind === 'postgres' && isDatabaseAway(error)),
+      probe: async () => await producer.ping(),
+    }),
+  );
+  const onError = (error: Error): void => {
+    if (!queueOutage.failed(error)) logger.warn({ err: error }, 'queue connection');
+  };
+  const producer = starting.use(await startDeliveryQueue(queueConnection, { onError }));
+  const owned = starting.move();
+  return {
+    queue: failFast(producer, queueOutage),
+    queueOutage,
+    [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
+  };
 }
 
 /** And what the gateway has besides. */
@@ -104,11 +146,13 @@ async function startRoleWorker({
   pipelines,
   secretBox,
   queue,
+  queueOutage,
 }: Parts): Promise<AsyncDisposable> {
   return await startWorker({
     database: pipelines,
     secretBox,
     queue,
+    queueOutage,
     logger,
     feed: stack.feed,
     rateLimit: stack.rateLimit,
@@ -158,8 +202,14 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     introspection: config.introspection,
     persistedOperations: path === null ? null : await loadPersistedOperations(path, schema),
     allowedOrigins: config.allowedOrigins,
+    findOutage: (error) => {
+      if (database.outage.failed(error)) return retryAfterSeconds;
+      if (!mayPass(error)) return null;
+      logger.warn({ err: error }, 'the database gave up a statement');
+      return retryAfterSeconds;
+    },
     checks: {
-      database: async () => void (await database.pipeline.query('select 1')),
+      database: async () => await checkWritable(database),
       queue: async () => await queue.ping(),
       feed: async () => await stack.feed.ping(),
     },
@@ -178,6 +228,7 @@ function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], 
     emitEvent: createEmitter(database, { maxAttempts: config.maxAttempts }),
     enqueue: async (...args: Parameters<DeliveryQueue['enqueue']>): Promise<void> => {
       await queue.enqueue(...args).catch((error: unknown) => {
+        if (error instanceof QueueAwayError) return; // told and counted as the queue's outage
         logger.warn({ err: error }, 'deliveries were not enqueued; sweep will find them');
       });
     },

@@ -17,6 +17,8 @@ export interface DeliveringParts {
   announcing: AnnounceDeps;
   health: Health;
   claimLeaseMs: number;
+  /** Aborts when the worker begins to stop: from then on no claim waits for a database that is away. */
+  stopping: AbortSignal;
   /** Told of each result as soon as its request is over. */
   onAnswer: (dispatch: Dispatch, result: SendResult) => void;
 }
@@ -38,7 +40,8 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
   return {
     random: Math.random,
     claim: async (deliveryId) => {
-      const claimed = await claim(deliveryId);
+      // A claim whose answer was lost is not given again: the delivery is due anew when the claim has become stale.
+      const claimed = await database.outage.survive(async () => await claim(deliveryId), parts.stopping);
       if (claimed.kind === 'claimed') return claimed.dispatch;
       if (claimed.kind === 'settled') {
         await publish(announcing, claimed.delivery.projectId, [settledEntry(claimed.delivery, announcing.now())]);

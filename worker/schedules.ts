@@ -1,4 +1,5 @@
 import { recover } from './recover.ts';
+import { createReport } from './report.ts';
 import { retryStuck, sweep, type SweepDeps } from './sweep.ts';
 import type { Schedule } from '../src/queue.ts';
 import type { AnnounceDeps } from './announce.ts';
@@ -17,8 +18,24 @@ export interface ScheduleParts {
   health: Health;
 }
 
-/** What repeats, once per tick in the whole deployment. Each may run twice or late without harm. */
-export function createSchedules(
+/** What repeats, once per tick in the whole deployment. Each may run twice or late, or not for as long as the database is away. */
+export function createSchedules(deps: WorkerDeps, parts: ScheduleParts): Schedule[] {
+  return listSchedules(deps, parts).map((schedule) => pausedByOutage(schedule, deps));
+}
+
+/** The schedule, which leaves out the ticks at which the database is away. */
+function pausedByOutage(schedule: Schedule, { database, logger }: WorkerDeps): Schedule {
+  const report = createReport(logger, 'error', database);
+  return {
+    ...schedule,
+    run: async (signal) => {
+      if (database.outage.isOn) return;
+      await schedule.run(signal).catch((error: unknown) => report(`${schedule.name} failed`, error));
+    },
+  };
+}
+
+function listSchedules(
   { database, logger, settings }: WorkerDeps,
   { sweeping, announcing, health }: ScheduleParts,
 ): Schedule[] {

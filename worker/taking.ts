@@ -7,12 +7,11 @@ import { Admission } from './admission.ts';
 import { publish } from './announce.ts';
 import { deliver } from './deliver.ts';
 import { createDelivering, type DeliveringParts } from './delivering.ts';
+import { createReport } from './report.ts';
 import { settledEntry } from './feed-entry.ts';
 import type { Logger } from 'pino';
 import type { DueDelivery } from '../src/domain/delivery.ts';
 import type { DeliveryId } from '../src/domain/ids.ts';
-import type { Pipelines } from '../src/store/pipelines.ts';
-import type { AnnounceDeps } from './announce.ts';
 import type { WorkerDeps } from './worker.ts';
 
 /** What a stop gives everything under way to end, and then once it was asked to, in milliseconds. */
@@ -21,42 +20,48 @@ const stopLimitMs = 15_000;
 const jobsLimitMs = 3_000;
 const abandonMs = 5_000;
 
+/** What taking shares with the rest of the worker. */
+export interface TakingParts extends Omit<DeliveringParts, 'onAnswer' | 'stopping'> {
+  onQueueError: (error: Error) => void;
+}
+
 /**
  * Starts taking jobs. Disposing finishes the attempts under way; what has not begun goes back to the queue, for another
  * worker or the next start: one wave of attempts after the other could take longer than a stop may.
  */
-export async function startTaking(
-  deps: WorkerDeps,
-  parts: Omit<DeliveringParts, 'onAnswer'>,
-): Promise<AsyncDisposable> {
+export async function startTaking(deps: WorkerDeps, parts: TakingParts): Promise<AsyncDisposable> {
   const { database, queue, queueConnection, logger, settings, rateLimit } = deps;
-  const { webhooks, announcing, health } = parts;
+  const { webhooks, health } = parts;
   const stop = new AbortController();
+  // Aborts as soon as stopping begins: what waits for a database that is away, and has not begun, waits no longer.
+  const stopping = new AbortController();
   await using starting = new AsyncDisposableStack();
-  const delivering = starting.use(
-    createDelivering(deps, { ...parts, onAnswer: (dispatch, result) => admission.answered(dispatch, result) }),
-  );
-  const park = createParker(database, announcing, parts.claimLeaseMs);
+  const onAnswer: DeliveringParts['onAnswer'] = (dispatch, result) => admission.answered(dispatch, result);
+  const delivering = starting.use(createDelivering(deps, { ...parts, stopping: stopping.signal, onAnswer }));
+  const park = createParker(deps, parts, stopping.signal);
+  const report = createReport(logger, 'error', database);
   const admission = new Admission(
     {
       attempt: async (id) => await deliver(delivering, id, stop.signal),
       recentSettings: (id) => webhooks.recent(id),
       reloadSettings: async (id) => await webhooks.reload(id),
-      park: async (id) => await park(id),
+      park,
       takeParked: async (id, countMax) => await takeHeldDeliveries(database, id, countMax),
       openCircuit: health.open,
       closeCircuit: health.close,
       rateLimit,
       random: Math.random,
-      onError: (message, error) => logger.error({ err: error }, message),
+      onError: (message, error) => error !== stopping.signal.reason && report(message, error),
     },
     settings,
   );
   const consumer = await startDeliveryConsumer(queueConnection, {
     jobConcurrency: settings.jobConcurrency,
     stopLimitMs: jobsLimitMs,
-    onError: (error) => logger.error({ err: error }, 'queue'),
+    onError: parts.onQueueError,
     handle: async (deliveries, urgency) => {
+      // A worker holds the jobs that it has and takes no others; when it stops, they go back as what has not begun does.
+      await database.outage.over(stopping.signal).catch(ignoreStop);
       const left = await admission.admit(deliveries, urgency);
       if (left.length > 0) await queue.enqueue(left, { urgency });
     },
@@ -65,6 +70,7 @@ export async function startTaking(
   return {
     [Symbol.asyncDispose]: async () => {
       const untilMs = performance.now() + stopLimitMs;
+      stopping.abort(new Error('the worker is stopping'));
       const waiting = admission.stop();
       await consumer[Symbol.asyncDispose]();
       await putBack(deps, waiting);
@@ -73,6 +79,8 @@ export async function startTaking(
     },
   };
 }
+
+function ignoreStop(): void {}
 
 async function putBack({ queue, logger }: WorkerDeps, waiting: readonly DueDelivery[]): Promise<void> {
   await queue
@@ -93,11 +101,14 @@ async function endOrAbort(
   logger.error(`${admission.inFlightCount} deliveries did not stop when asked to`);
 }
 
-/** Gives the function that parks a delivery; concurrent calls share one statement. What ended instead is published. */
+/**
+ * Gives the function that parks a delivery; concurrent calls share one statement. What ended instead is published. It waits
+ * for a database that is away, until the worker stops.
+ */
 function createParker(
-  database: Pipelines,
-  announcing: AnnounceDeps,
-  claimLeaseMs: number,
+  { database }: WorkerDeps,
+  { announcing, claimLeaseMs }: TakingParts,
+  stopping: AbortSignal,
 ): (id: DeliveryId) => Promise<void> {
   const parkTogether = coalesce(async (ids: DeliveryId[]) => {
     for (const delivery of await parkDeliveries(database, ids, claimLeaseMs)) {
@@ -105,5 +116,5 @@ function createParker(
     }
     return ids.map(() => null);
   });
-  return async (id) => void (await parkTogether(id));
+  return async (id) => void (await database.outage.survive(async () => await parkTogether(id), stopping));
 }

@@ -3,11 +3,13 @@ import { startSchedules } from '../src/queue.ts';
 import { releaseAllClaims } from '../src/store/sweep.ts';
 import { WebhookCache } from '../src/store/webhook-settings.ts';
 import { createHealth } from './health.ts';
+import { createReport } from './report.ts';
 import { createSchedules } from './schedules.ts';
 import { sweep, type SweepDeps } from './sweep.ts';
 import { startTaking } from './taking.ts';
 import type { Logger } from 'pino';
 import type { Feed } from '../src/feed/feed.ts';
+import type { Outage } from '../src/outage.ts';
 import type { DeliveryQueue, QueueConnection } from '../src/queue.ts';
 import type { RateLimit } from '../src/rate-limit/rate-limit.ts';
 import type { Pipelines } from '../src/store/pipelines.ts';
@@ -42,6 +44,8 @@ export interface WorkerDeps {
   feed: Feed;
   rateLimit: RateLimit;
   queue: DeliveryQueue;
+  /** Told of what the queue's connections report, and counts what is of its outage; without it all is logged. */
+  queueOutage?: Outage;
   queueConnection: QueueConnection;
   logger: Logger;
   settings: WorkerSettings;
@@ -55,7 +59,7 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
     feed: deps.feed,
     queue,
     now: () => new Date(),
-    onLost: (message, error) => logger.warn({ err: error }, message),
+    onLost: createReport(logger, 'warn', database),
   };
   const health = createHealth(database, announcing, settings);
   const webhooks = new WebhookCache(database, deps.secretBox, settings);
@@ -65,12 +69,14 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
     settings: { graceMs: settings.sweepGraceMs, claimLeaseMs: claimLeaseMs(settings.attemptTimeoutMs) },
   };
   if (settings.alone) await recoverAlone(sweeping, logger);
-  const onError = (error: Error): void => logger.error({ err: error }, 'queue');
+  const onError = (error: Error): void => {
+    if (deps.queueOutage?.failed(error) !== true) logger.error({ err: error }, 'queue');
+  };
   starting.use(
     await startSchedules(queueConnection, createSchedules(deps, { sweeping, announcing, health }), { onError }),
   );
   const { claimLeaseMs: leaseMs } = sweeping.settings;
-  starting.use(await startTaking(deps, { webhooks, announcing, health, claimLeaseMs: leaseMs }));
+  starting.use(await startTaking(deps, { webhooks, announcing, health, claimLeaseMs: leaseMs, onQueueError: onError }));
   return starting.move();
 }
 

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
 import type { ApiKeyId } from '../domain/ids.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { FindOutage } from './mask-error.ts';
 
 /** A connection that stays open: a WebSocket or an event stream. */
 export interface LiveConnection {
@@ -47,8 +48,9 @@ export function startConnectionWatch(options: {
   authenticate: (key: string) => Promise<Caller | null>;
   limits: GatewayLimits;
   logger: Logger;
+  findOutage: FindOutage;
 }): ConnectionWatch {
-  const { limits, logger } = options;
+  const { limits, logger, findOutage } = options;
   const connections = new Map<LiveConnection, Watched>();
   let lookedUpAtMs = performance.now();
   let lookup: Promise<void> | null = null;
@@ -68,7 +70,11 @@ export function startConnectionWatch(options: {
     if (lookup !== null || nowMs - lookedUpAtMs < limits.reauthenticateMs) return;
     lookedUpAtMs = nowMs;
     lookup = reauthenticate([...connections.keys()], options.authenticate)
-      .catch((error: unknown) => logger.warn({ err: error }, 'live connections could not be authenticated again'))
+      .catch((error: unknown) => {
+        // While the keys cannot be looked up, nothing says that any is not valid: all go on.
+        if (findOutage(error) !== null) return;
+        logger.warn({ err: error }, 'live connections could not be authenticated again');
+      })
       .finally(() => (lookup = null));
   };
   const timer = setInterval(tick, limits.tickMs).unref();

@@ -23,6 +23,7 @@ import type { Secret } from '../secret.ts';
 import type { Authenticate } from './authentication.ts';
 import type { HttpEdge } from './http-edge.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { FindOutage } from './mask-error.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
 import type { ReadinessChecks } from './readiness.ts';
 import type { WebsocketEdge } from './websocket-edge.ts';
@@ -43,6 +44,8 @@ export interface GatewayOptions {
   createContext: (caller: SchemaContext['caller'], requestId: string) => SchemaContext;
   checks: ReadinessChecks;
   logger: Logger;
+  /** Default: no error is taken for an outage. */
+  findOutage?: FindOutage;
   limits?: Partial<GatewayLimits>;
   /** What operations cost is counted per API key; null: they are not charged for. */
   rate: { limit: SpendingLimit; pointsPerMinute: number } | null;
@@ -68,17 +71,17 @@ const headBytesMax = 16 * 1024;
 
 /** Starts the edge. Rejects with one sentence that names host and port when it cannot listen there. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const { logger } = options;
+  const { logger, findOutage = () => null } = options;
   const limits = limitsOf(options);
-  const maskError = createMaskError(logger);
+  const maskError = createMaskError(logger, findOutage);
   const authentication = createAuthentication({ ...options, limits });
   const charge = options.rate && createOperationRate(options.rate.limit, options.rate.pointsPerMinute);
   const crossOrigin = createCrossOrigin(options.allowedOrigins);
   const subscriptions = new SharedSubscriptions({ ...options, maskError });
   const pipeline = createGraphqlPipeline({ ...options, authentication, charge, maskError, limits, subscriptions });
-  const watch = startConnectionWatch({ ...options, limits });
+  const watch = startConnectionWatch({ ...options, limits, findOutage });
   const { persistedOperations } = options;
-  const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations };
+  const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations, findOutage };
   const http = createHttpEdge({ ...shared, graphiql: createGraphiql(), checks: options.checks });
   const websocket = createWebsocketEdge({ ...shared, maskError, authentication });
 

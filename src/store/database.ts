@@ -8,6 +8,7 @@ import {
   openPipelines,
   openPool,
   type Pipelines,
+  poolLimits,
   surviveLosses,
 } from './pipelines.ts';
 
@@ -25,6 +26,8 @@ export interface Database extends Pipelines {
   readTurns: FairTurns;
 }
 
+/** Limit of one statement of Prisma's, in milliseconds. */
+const prismaStatementMs = 5_000;
 /** Connections for reads over many rows: as many of them can be slow at once. */
 const readConnectionsMax = 4;
 /** A project holds half of them at most: the page of another one is never more than one statement away. */
@@ -33,10 +36,9 @@ const readTurns = { atOnceMax: readConnectionsMax, perKeyMax: 2, waitingMax: 100
 /** Opens everything; it connects on first use. A process that only delivers opens the pipelines alone: Prisma takes 40 MB. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const pipelines = openPipelines(url, options);
+  const prismaPool = new Pool({ connectionString: url, max: 8, ...poolLimits(prismaStatementMs) });
   const prisma = new PrismaClient({
-    adapter: new PrismaPg(surviveLosses(new Pool({ connectionString: url, max: 8 }), options.onIdleError), {
-      disposeExternalPool: true,
-    }),
+    adapter: new PrismaPg(surviveLosses(prismaPool, options.onIdleError), { disposeExternalPool: true }),
     // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
     transactionOptions: { maxWait: 10_000, timeout: 10_000 },
   });
@@ -47,6 +49,7 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
     readTurns: new FairTurns(readTurns),
     pipeline: pipelines.pipeline,
     upkeep: pipelines.upkeep,
+    outage: pipelines.outage,
     [Symbol.asyncDispose]: async () => {
       await Promise.all([prisma.$disconnect(), reads.end(), pipelines[Symbol.asyncDispose]()]);
     },
