@@ -7,6 +7,7 @@ import { createSender } from './send.ts';
 import type { Dispatch, SendResult } from '../src/domain/delivery.ts';
 import type { WebhookCache } from '../src/store/webhook-settings.ts';
 import type { AnnounceDeps } from './announce.ts';
+import type { DatabaseClock } from './database-clock.ts';
 import type { DeliverDeps } from './deliver.ts';
 import type { Health } from './health.ts';
 import type { WorkerDeps } from './worker.ts';
@@ -17,6 +18,8 @@ export interface DeliveringParts {
   announcing: AnnounceDeps;
   health: Health;
   claimLeaseMs: number;
+  /** What attempts are dated by. */
+  clock: DatabaseClock;
   /** Aborts when the worker begins to stop: from then on no claim waits for a database that is away. */
   stopping: AbortSignal;
   /** Told of each result as soon as its request is over. */
@@ -35,6 +38,7 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
     attemptTimeoutMs: settings.attemptTimeoutMs,
     allowedCidrs: settings.allowedCidrs,
     requireHttps: settings.requireHttps,
+    now: () => parts.clock.now(),
     onInternalError: (error) => logger.error({ err: error }, 'send'),
   });
   return {
@@ -42,7 +46,10 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
     claim: async (deliveryId) => {
       // A claim whose answer was lost is not given again: the delivery is due anew when the claim has become stale.
       const claimed = await database.outage.survive(async () => await claim(deliveryId), parts.stopping);
-      if (claimed.kind === 'claimed') return claimed.dispatch;
+      if (claimed.kind === 'claimed') {
+        parts.clock.saw(claimed.dispatch.claimedAt);
+        return claimed.dispatch;
+      }
       if (claimed.kind === 'settled') {
         await publish(announcing, claimed.delivery.projectId, [settledEntry(claimed.delivery, announcing.now())]);
       }

@@ -2,6 +2,7 @@ import { claimLeaseMs } from '../src/domain/claim-lease.ts';
 import { startSchedules } from '../src/queue.ts';
 import { releaseAllClaims } from '../src/store/sweep.ts';
 import { WebhookCache } from '../src/store/webhook-settings.ts';
+import { createDatabaseClock } from './database-clock.ts';
 import { createHealth } from './health.ts';
 import { createReport } from './report.ts';
 import { createSchedules } from './schedules.ts';
@@ -55,10 +56,11 @@ export interface WorkerDeps {
 export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
   const { database, queue, queueConnection, logger, settings } = deps;
   await using starting = new AsyncDisposableStack();
+  const clock = createDatabaseClock();
   const announcing: AnnounceDeps = {
     feed: deps.feed,
     queue,
-    now: () => new Date(),
+    now: () => clock.now(),
     onLost: createReport(logger, 'warn', database),
   };
   const health = createHealth(database, announcing, settings);
@@ -76,7 +78,9 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
     await startSchedules(queueConnection, createSchedules(deps, { sweeping, announcing, health }), { onError }),
   );
   const { claimLeaseMs: leaseMs } = sweeping.settings;
-  starting.use(await startTaking(deps, { webhooks, announcing, health, claimLeaseMs: leaseMs, onQueueError: onError }));
+  starting.use(
+    await startTaking(deps, { webhooks, announcing, health, clock, claimLeaseMs: leaseMs, onQueueError: onError }),
+  );
   return starting.move();
 }
 

@@ -2,8 +2,8 @@ import { setTimeout } from 'node:timers/promises';
 import { coalesce } from '../coalesce.ts';
 import { isSuccess, statusAfter } from '../domain/delivery.ts';
 import { isReservedEventType } from '../domain/event-type.ts';
-import { uuidOf } from '../domain/ids.ts';
-import { newId } from './new-id.ts';
+import { idFromUuid, uuidOf } from '../domain/ids.ts';
+import { createUuidMaker } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { Decision, DeliveryStatus, Dispatch, FailureReason, SendResult } from '../domain/delivery.ts';
 import type { AttemptId } from '../domain/ids.ts';
@@ -81,11 +81,13 @@ export function createRecorder(database: Pipelines, settings: EmitSettings): Rec
     },
   };
 
+  // Of the claim's moment, which the database gave: attempts of a delivery sort as they were made, whichever workers did.
+  const makeUuid = createUuidMaker();
   const recordAlone = async (attempt: IdentifiedAttempt): Promise<RecordedAttempt> =>
     onlyOne(await recordBy(recordAgainSql)([attempt]));
 
   return async (attempt) => {
-    const identified = { attempt, id: newId('attempt') };
+    const identified = { attempt, id: idFromUuid('attempt', makeUuid(attempt.dispatch.claimedAt.getTime())) };
     const { first, again } = recorders[isToldExhausted(attempt) ? 'exhausted' : 'normal'];
     const repeat = { again: async () => await again(identified), alone: async () => await recordAlone(identified) };
     try {
