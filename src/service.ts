@@ -58,6 +58,8 @@ interface Parts {
 
 /** What a process asks for that its database cannot do now, it may ask for again after so many seconds. */
 const retryAfterSeconds = 2;
+/** How long an item of a live subscription waits for the database, in milliseconds. */
+const itemWaitMs = 60_000;
 
 /**
  * Starts the roles on the stack that the config asks for. A part that cannot start rejects with one clear sentence, and
@@ -125,6 +127,9 @@ async function startQueue(
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
 }
+
+/** What has waited for long enough goes on without. */
+function ignoreTimeout(): void {}
 
 /** And what the gateway has besides. */
 interface GatewayParts extends Parts {
@@ -208,6 +213,7 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
       logger.warn({ err: error }, 'the database gave up a statement');
       return retryAfterSeconds;
     },
+    outageOver: async () => await database.outage.over(AbortSignal.timeout(itemWaitMs)).catch(ignoreTimeout),
     checks: {
       database: async () => await checkWritable(database),
       queue: async () => await queue.ping(),

@@ -46,6 +46,8 @@ export interface GatewayOptions {
   logger: Logger;
   /** Default: no error is taken for an outage. */
   findOutage?: FindOutage;
+  /** Resolves when the outage that `findOutage` was told of is over, or takes too long. Default: at once. */
+  outageOver?: () => Promise<void>;
   limits?: Partial<GatewayLimits>;
   /** What operations cost is counted per API key; null: they are not charged for. */
   rate: { limit: SpendingLimit; pointsPerMinute: number } | null;
