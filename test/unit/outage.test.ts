@@ -57,8 +57,8 @@ describe('work that survives an outage', () => {
     const result = await outage.survive(async () => {
       tryCount += 1;
       server.isAway = tryCount === 1;
+      setImmediate(() => (server.isAway = false)); // after the first probe
       if (tryCount < 3) throw new AwayError('away');
-      server.isAway = false;
       return tryCount;
     }, never);
     expect(result).toBe(3);
