@@ -27,6 +27,7 @@ export class Outage implements Disposable {
   readonly #stopped = new AbortController();
   #probing: Promise<void> | null = null;
   #failureCount = 0;
+  #endedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: OutageOptions) {
     this.#options = options;
@@ -35,6 +36,11 @@ export class Outage implements Disposable {
   /** Whether the server is taken to be away now. */
   get isOn(): boolean {
     return this.#probing !== null;
+  }
+
+  /** Whether the server is away, or was within so many milliseconds. */
+  wasOnWithin(ms: number): boolean {
+    return this.isOn || performance.now() - this.#endedAtMs < ms;
   }
 
   /** Takes in what something failed with, and gives whether that is the server's being away. */
@@ -97,6 +103,7 @@ export class Outage implements Disposable {
     const outage = { durationMs: Math.round(performance.now() - beganAtMs), failureCount: this.#failureCount };
     this.#failureCount = 0;
     this.#probing = null;
+    if (told) this.#endedAtMs = performance.now();
     if (told && !this.#stopped.signal.aborted) this.#options.onEnd?.(outage);
   }
 }

@@ -22,6 +22,8 @@ export interface DeliveringParts {
   clock: DatabaseClock;
   /** Aborts when the worker begins to stop: from then on no claim waits for a database that is away. */
   stopping: AbortSignal;
+  /** Aborts when what is under way has had its time: no record waits any longer either. */
+  stop: AbortSignal;
   /** Told of each result as soon as its request is over. */
   onAnswer: (dispatch: Dispatch, result: SendResult) => void;
 }
@@ -31,7 +33,7 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
   const { database, settings, logger } = deps;
   const { announcing, health } = parts;
   const claim = createClaimer(database, parts.webhooks, parts.claimLeaseMs);
-  const record = createRecorder(database, settings);
+  const record = createRecorder(database, settings, parts.stop);
   const sender = createSender({
     brand: settings.brand,
     version: settings.version,

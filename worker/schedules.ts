@@ -7,6 +7,8 @@ import type { Health } from './health.ts';
 import type { WorkerDeps } from './worker.ts';
 
 const retryStuckEveryMs = 5 * 60_000;
+/** After an outage every worker has recorded what it had sent within so many milliseconds. */
+const recordedWithinMs = 3_000;
 const healthEveryMs = 60_000;
 /** How long a recovery waits for its first step, and how evenly it goes on. */
 const recoverEveryMs = 1_000;
@@ -23,13 +25,16 @@ export function createSchedules(deps: WorkerDeps, parts: ScheduleParts): Schedul
   return listSchedules(deps, parts).map((schedule) => pausedByOutage(schedule, deps));
 }
 
-/** The schedule, which leaves out the ticks at which the database is away. */
+/**
+ * The schedule, which leaves out the ticks at which the database is away or has just come back: claims may have become stale
+ * meanwhile whose attempts have been made, and other workers, who probe each in their time, are about to record them.
+ */
 function pausedByOutage(schedule: Schedule, { database, logger }: WorkerDeps): Schedule {
   const report = createReport(logger, 'error', database);
   return {
     ...schedule,
     run: async (signal) => {
-      if (database.outage.isOn) return;
+      if (database.outage.wasOnWithin(recordedWithinMs)) return;
       await schedule.run(signal).catch((error: unknown) => report(`${schedule.name} failed`, error));
     },
   };

@@ -21,7 +21,7 @@ const jobsLimitMs = 3_000;
 const abandonMs = 5_000;
 
 /** What taking shares with the rest of the worker. */
-export interface TakingParts extends Omit<DeliveringParts, 'onAnswer' | 'stopping'> {
+export interface TakingParts extends Omit<DeliveringParts, 'onAnswer' | 'stopping' | 'stop'> {
   onQueueError: (error: Error) => void;
 }
 
@@ -37,7 +37,9 @@ export async function startTaking(deps: WorkerDeps, parts: TakingParts): Promise
   const stopping = new AbortController();
   await using starting = new AsyncDisposableStack();
   const onAnswer: DeliveringParts['onAnswer'] = (dispatch, result) => admission.answered(dispatch, result);
-  const delivering = starting.use(createDelivering(deps, { ...parts, stopping: stopping.signal, onAnswer }));
+  const delivering = starting.use(
+    createDelivering(deps, { ...parts, stopping: stopping.signal, stop: stop.signal, onAnswer }),
+  );
   const park = createParker(deps, parts, stopping.signal);
   const report = createReport(logger, 'error', database);
   const admission = new Admission(
@@ -96,6 +98,7 @@ async function endOrAbort(
   logger: Logger,
 ): Promise<void> {
   if (await endsWithin(Math.max(0, untilMs - performance.now()), admission.idle())) return;
+  logger.warn(`${admission.inFlightCount} deliveries are given up: they are due again when their claims are stale`);
   stop.abort(new Error('the worker is stopping'));
   if (await endsWithin(abandonMs, admission.idle())) return;
   logger.error(`${admission.inFlightCount} deliveries did not stop when asked to`);

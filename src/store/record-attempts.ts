@@ -61,9 +61,9 @@ const exhaustedBatchMax = 20;
  * share one statement. Only the claim that is still held changes the delivery, so a late worker cannot undo a later fate.
  * The request has been made by now, and an attempt that is not recorded is made again: so a record waits for a database
  * that is away, for an hour at most; one that fails otherwise is repeated for 18 s, alone when what an attempt contains was
- * refused. It rejects only then.
+ * refused. It rejects only then, or when `stop` aborts while it waits.
  */
-export function createRecorder(database: Pipelines, settings: EmitSettings): RecordAttempt {
+export function createRecorder(database: Pipelines, settings: EmitSettings, stop?: AbortSignal): RecordAttempt {
   const recordBy = (statement: RecordStatement) => async (attempts: readonly IdentifiedAttempt[]) =>
     attempts.some(({ attempt }) => isToldExhausted(attempt))
       ? await inTransaction(database, async (transaction) => {
@@ -94,7 +94,11 @@ export function createRecorder(database: Pipelines, settings: EmitSettings): Rec
       const recorded = await first(identified);
       return recorded.decided ? recorded : await countAttempt(database, recorded);
     } catch (error) {
-      return await recordAgain(database, repeat, error);
+      const limit = AbortSignal.timeout(awayMsMax);
+      return await recordAgain(database, repeat, {
+        failure: error,
+        limit: stop ? AbortSignal.any([stop, limit]) : limit,
+      });
     }
   };
 }
@@ -107,18 +111,22 @@ interface RecordRepeat {
 }
 
 /** Records an attempt whose first try has failed, or whose answer was lost. */
-async function recordAgain(database: Pipelines, repeat: RecordRepeat, failure: unknown): Promise<RecordedAttempt> {
-  const limit = AbortSignal.timeout(awayMsMax);
+async function recordAgain(
+  database: Pipelines,
+  repeat: RecordRepeat,
+  { failure, limit }: { failure: unknown; limit: AbortSignal },
+): Promise<RecordedAttempt> {
   const survive = async (record: () => Promise<RecordedAttempt>): Promise<RecordedAttempt> =>
     await database.outage.survive(async () => await decidedByAny(database, await record()), limit);
   let latest = failure;
   database.outage.failed(failure); // so that the first repetition waits already, where the database is just going
   for (const waitMs of retryWaitsMs) {
     if (isRefusedData(latest)) return await survive(repeat.alone);
-    await setTimeout(waitMs);
     try {
+      await setTimeout(waitMs, undefined, { signal: limit });
       return await survive(repeat.again);
     } catch (error) {
+      if (limit.aborted) throw latest;
       latest = error;
     }
   }

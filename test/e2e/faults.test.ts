@@ -6,11 +6,15 @@ import { createWebhook, watchFeed } from '../support/e2e-calls.ts';
 import { untilFound } from '../support/e2e-client.ts';
 import { emitOnce, logOf, startFaultWorld } from '../support/fault-world.ts';
 import { openDatabase } from '../../src/store/database.ts';
+import { createGate } from '../support/queue.ts';
 import { startReceiver } from '../support/receiver.ts';
 import type { EmitAnswer, FaultWorld } from '../support/fault-world.ts';
 import type { ReceivedRequest, Receiver } from '../support/receiver.ts';
 
 // Postgres and the durable Redis die and come back, while a gateway and two workers that nobody restarts go on.
+
+/** After so long a claim of a worker with this `WEBHOOK_TIMEOUT`, 2 s, is stale and past sweep's grace. */
+const staleMs = 8_500;
 
 let world: FaultWorld;
 beforeAll(async () => {
@@ -193,6 +197,36 @@ describe.each(['fast', 'immediate', 'kill', 'freeze'] as const)('Postgres is awa
     expectAllRunning();
   });
 });
+
+test('an outage that outlasts the claims makes no attempt twice: they are recorded before sweep takes the claims for stale', async () => {
+  const { opened, open } = createGate();
+  await using receiver = await startReceiver(async () => {
+    await opened;
+    return {};
+  });
+  const { eventType } = await createWebhook(world.client, 'Outlasted', { url: receiver.url });
+  const keys = Array.from({ length: 8 }, (_, number) => `outlasted-${number}`);
+  for (const key of keys) await emitOnce(world, eventType, key);
+  await receiver.waitFor(keys.length);
+  await world.postgres.end('immediate');
+  open();
+  await after(staleMs); // it is this time that has to pass
+  await world.postgres.start();
+  const look = async (): Promise<true | null> =>
+    (await countOf(eventType, 'DELIVERED')) === keys.length ? true : null;
+  await untilFound('every attempt to be recorded', look);
+  // Nor by the first sweeps after that.
+  const later = await emitOnceStored(eventType, 'later');
+  await untilArrived(receiver, [later]);
+  expect(receiver.requests.map(keyOf).toSorted()).toEqual([...keys, later].toSorted());
+});
+
+/** Emits an event, again and again until it is stored, and gives its key. */
+async function emitOnceStored(type: string, key: string): Promise<string> {
+  const look = async (): Promise<true | null> => ((await emitOnce(world, type, key)).status === 200 ? true : null);
+  await untilFound('the event to be stored', look);
+  return key;
+}
 
 async function flushRedis(): Promise<void> {
   const redis = new Redis(world.redis.url);

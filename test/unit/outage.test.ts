@@ -29,7 +29,7 @@ describe('an outage', () => {
     expect(server.probeCount).toBe(1);
     server.isAway = false;
     await outage.over(never);
-    expect(outage.isOn).toBe(false);
+    expect([outage.isOn, outage.wasOnWithin(60_000), outage.wasOnWithin(0)]).toEqual([false, true, false]);
     expect(told).toEqual(['begin', 'end after 100']);
   });
 
