@@ -27,6 +27,7 @@ export class Outage implements Disposable {
   readonly #stopped = new AbortController();
   #probing: Promise<void> | null = null;
   #failureCount = 0;
+  #probeFailed = false;
   #endedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: OutageOptions) {
@@ -36,6 +37,11 @@ export class Outage implements Disposable {
   /** Whether the server is taken to be away now. */
   get isOn(): boolean {
     return this.#probing !== null;
+  }
+
+  /** Whether it is away for sure: a probe has failed as well, so that it was not one connection that broke. */
+  get isConfirmed(): boolean {
+    return this.#probeFailed;
   }
 
   /** Whether the server is away, or was within so many milliseconds. */
@@ -89,20 +95,21 @@ export class Outage implements Disposable {
 
   async #probe(): Promise<void> {
     const beganAtMs = performance.now();
-    let told = false;
     for (let count = 0; !this.#stopped.signal.aborted; count += 1) {
       try {
         await within(probeLimitMs, 'the server', this.#options.probe());
         break;
       } catch (error) {
-        if (!told) this.#options.onBegin?.(error);
-        told = true;
+        if (!this.#probeFailed) this.#options.onBegin?.(error);
+        this.#probeFailed = true;
       }
       await wait(growingWaitMs(count), undefined, { signal: this.#stopped.signal }).catch(ignoreStop);
     }
     const outage = { durationMs: Math.round(performance.now() - beganAtMs), failureCount: this.#failureCount };
     this.#failureCount = 0;
     this.#probing = null;
+    const told = this.#probeFailed;
+    this.#probeFailed = false;
     if (told) this.#endedAtMs = performance.now();
     if (told && !this.#stopped.signal.aborted) this.#options.onEnd?.(outage);
   }

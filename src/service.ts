@@ -11,7 +11,7 @@ import { startDeliveryQueue } from './queue.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
 import { cleanup } from './store/cleanup.ts';
-import { checkWritable, isDatabaseAway, mayPass } from './store/database-away.ts';
+import { checkWritable, failFastWhileAway, isDatabaseAway, mayPass } from './store/database-away.ts';
 import { createEmitter } from './store/emit-event.ts';
 import { createKeyCache } from './store/key-cache.ts';
 import { openPipelines } from './store/pipelines.ts';
@@ -200,7 +200,7 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     logger,
     host: config.host,
     port: config.port,
-    authenticate: createAuthenticate(keys, tokens),
+    authenticate: failFastWhileAway(database, createAuthenticate(keys, tokens)),
     adminKey: config.adminKey,
     createContext: contextFactory({ ...shared, database, keys, tokens }),
     rate: pointsPerMinute === null ? null : { limit: stack.rateLimit, pointsPerMinute },

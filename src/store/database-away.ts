@@ -39,6 +39,23 @@ export function mayPass(error: unknown): boolean {
   return someCause(error, ({ code }) => passingStates.test(code) || code === prismaConflict);
 }
 
+/** The database is known to be away, and was not asked. */
+class DatabaseAwayError extends Error {
+  /** SQLSTATE connection_failure. */
+  readonly code = '08006';
+}
+
+/** Gives the look-up, which throws a DatabaseAwayError while the database is known to be away: nobody waits for a limit then. */
+export function failFastWhileAway<Asked, Found>(
+  { outage }: Pick<Pipelines, 'outage'>,
+  lookUp: (asked: Asked) => Promise<Found>,
+): (asked: Asked) => Promise<Found> {
+  return async (asked) => {
+    if (outage.isConfirmed) throw new DatabaseAwayError('the database is known to be away');
+    return await lookUp(asked);
+  };
+}
+
 /** Resolves when the database takes writes. A connection to one that does not is closed: the name may lead elsewhere by now. */
 export async function checkWritable(database: Pick<Pipelines, 'pipeline'>): Promise<void> {
   const client = await database.pipeline.connect();

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Outage } from '../../src/outage.ts';
 import { failFast, isRedisAway, QueueAwayError } from '../../src/queue-outage.ts';
 import type { DeliveryQueue } from '../../src/queue.ts';
@@ -26,10 +26,11 @@ describe('an outage', () => {
   test('is told with what it failed, and one probe asks for all', async () => {
     const { outage, server, told } = startOutage();
     for (let count = 0; count < 100; count += 1) expect(outage.failed(new AwayError('away'))).toBe(true);
-    expect(server.probeCount).toBe(1);
+    expect([server.probeCount, outage.isOn, outage.isConfirmed]).toEqual([1, true, false]);
+    await vi.waitFor(() => expect(outage.isConfirmed).toBe(true));
     server.isAway = false;
     await outage.over(never);
-    expect([outage.isOn, outage.wasOnWithin(60_000), outage.wasOnWithin(0)]).toEqual([false, true, false]);
+    expect([outage.isOn, outage.isConfirmed, outage.wasOnWithin(60_000)]).toEqual([false, false, true]);
     expect(told).toEqual(['begin', 'end after 100']);
   });
 
