@@ -215,7 +215,8 @@ function deliveriesOf(job: DeliveryJob): DueDelivery[] {
  * Starts the schedules on this host: each tick runs on one of the hosts that know it, and schedules no longer in the
  * list are removed for all. A run that throws is reported. A tick that comes to a host which is still at an
  * earlier one of the same schedule is passed over, so that a slow schedule keeps no other from its places.
- * Every `reconcileMs` (default 10 s) schedules that the backend has lost, or whose run is overdue by as much, are stored again.
+ * Every `reconcileMs` (default 10 s) schedules that the backend has lost, or whose run is overdue or put off by as much, are
+ * stored again.
  * Disposing aborts the signal of running ones and closes.
  */
 export async function startSchedules(
@@ -265,6 +266,7 @@ export async function startSchedules(
 /**
  * Makes the stored schedulers those of the list. One that is stored as wanted is left alone, unless its run is overdue:
  * when a connection ends between taking a run and storing the next one, BullMQ does nothing until the lock has expired.
+ * Nor when its run has been put off by a clock that was ahead.
  */
 async function reconcileSchedules(queue: JobQueue, schedules: readonly Schedule[], overdueMs: number): Promise<void> {
   const stored = await queue.getJobSchedulers(0, -1);
@@ -272,12 +274,27 @@ async function reconcileSchedules(queue: JobQueue, schedules: readonly Schedule[
     if (!schedules.some(({ name }) => name === key)) await queue.removeJobScheduler(key);
   }
   for (const schedule of schedules) {
-    const current = stored.find(({ key }) => key === schedule.name);
-    if (current !== undefined && isAsWanted(current, schedule) && (current.next ?? 0) > Date.now() - overdueMs)
-      continue;
+    const state = stateOf(
+      stored.find(({ key }) => key === schedule.name),
+      schedule,
+      overdueMs,
+    );
+    if (state === 'as-wanted') continue;
+    if (state === 'put-off') await queue.removeJobScheduler(schedule.name); // stored over, it would keep its next run
     const repeat = 'cron' in schedule ? { pattern: schedule.cron, tz: 'UTC' } : { every: schedule.everyMs };
     await queue.upsertJobScheduler(schedule.name, repeat);
   }
+}
+
+/** `put-off`: its run is further ahead than the schedule can have put it: a clock that was ahead has been set back. */
+function stateOf(
+  stored: JobSchedulerJson | undefined,
+  schedule: Schedule,
+  overdueMs: number,
+): 'as-wanted' | 'put-off' | 'to-store' {
+  const nextInMs = (stored?.next ?? 0) - Date.now();
+  if (stored === undefined || !isAsWanted(stored, schedule) || nextInMs <= -overdueMs) return 'to-store';
+  return 'everyMs' in schedule && nextInMs > schedule.everyMs + overdueMs ? 'put-off' : 'as-wanted';
 }
 
 function isAsWanted(stored: JobSchedulerJson, schedule: Schedule): boolean {

@@ -10,9 +10,12 @@ import { createMetrics } from './metrics/metrics.ts';
 import { timeAdministration } from './metrics/schedule-metrics.ts';
 import { startOperationsServer } from './operations/operations-server.ts';
 import { migrateQueue } from './queue-backend.ts';
-import { startDeliveryQueue } from './queue.ts';
+import { tellOutage } from './log-outage.ts';
+import { QueueAwayError } from './queue-outage.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
+import { startWatchedQueue } from './watched-queue.ts';
+import { checkWritable, failFastWhileAway, mayPass } from './store/database-away.ts';
 import { createEmitter } from './store/emit-event.ts';
 import { createKeyCache } from './store/key-cache.ts';
 import { openPipelines } from './store/pipelines.ts';
@@ -25,6 +28,7 @@ import type { ApiKeyId } from './domain/ids.ts';
 import type { Feed } from './feed/feed.ts';
 import type { Metrics } from './metrics/metrics.ts';
 import type { ReadinessChecks } from './operations/readiness.ts';
+import type { Outage } from './outage.ts';
 import type { DeliveryQueue } from './queue.ts';
 import type { Stack } from './stack/stack.ts';
 import type { Database } from './store/database.ts';
@@ -59,6 +63,7 @@ interface Parts {
   pipelines: Pipelines;
   secretBox: SecretBox;
   queue: DeliveryQueue;
+  queueOutage: Outage;
   tracer: Tracer | null;
   /** The stack's, measured. */
   feed: Feed;
@@ -68,6 +73,10 @@ interface Parts {
 
 /** What readiness may take, in milliseconds. */
 const readyCheckMs = 2_000;
+/** What a process asks for that its database cannot do now, it may ask for again after so many seconds. */
+const retryAfterSeconds = 2;
+/** How long an item of a live subscription waits for the database, in milliseconds. */
+const itemWaitMs = 60_000;
 
 /**
  * Starts the roles on the stack that the config asks for. A part that cannot start rejects with one clear sentence, and
@@ -88,22 +97,23 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
   const databaseOptions: DatabaseOptions = {
     // The emit statement must end well before sweep looks at what it stored.
     statementTimeoutMs: Math.min(5_000, config.sweepGraceMs * 0.8),
-    onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it'),
+    // A restart of the database breaks all of them at once; what that means is told as its outage.
+    onIdleError: (error) => logger.debug({ err: error }, 'an idle database connection broke; the pool replaces it'),
+    onOutage: tellOutage(logger, 'database'),
   };
   const database = roles.gateway ? starting.use(await openWholeDatabase(stack.databaseUrl, databaseOptions)) : null;
   const pipelines = database ?? starting.use(openPipelines(stack.databaseUrl, databaseOptions));
   const secretBox = createSecretBox(stack.encryptionKeys);
-  const onError = (error: Error): void => logger.warn({ err: error }, 'queue connection');
-  const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));
+  const { queue, queueOutage } = starting.use(await startWatchedQueue(stack.queueConnection, logger));
   const metrics = createMetrics({ ...config, roles: namesOf(roles) });
   const checks: ReadinessChecks = {
-    database: async () => void (await pipelines.pipeline.query('select 1')),
+    database: async () => await checkWritable(pipelines),
     queue: async () => await queue.ping(),
     feed: async () => await stack.feed.ping(),
   };
   const feed = metrics.meterFeed(stack.feed);
   const tracer = starting.use(await startTracer(config, logger));
-  const parts = { config, logger, stack, pipelines, secretBox, queue, feed, metrics, checks, tracer };
+  const parts = { config, logger, stack, pipelines, secretBox, queue, queueOutage, feed, metrics, checks, tracer };
   metrics.watch(dependenciesOf({ ...parts, database, graceMs: config.sweepGraceMs }));
   const worker = roles.worker ? starting.use(await startRoleWorker(parts, database === null)) : null;
   const gateway = database === null ? null : starting.use(await startRoleGateway(parts, database));
@@ -115,6 +125,17 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
 function namesOf({ gateway, worker }: Roles): string {
   return [gateway ? 'gateway' : [], worker ? 'worker' : []].flat().join(',');
 }
+
+/** In how many seconds to ask again for what failed because the database is away or gave up; null for any other error. */
+function findOutage(logger: Logger, database: Database, error: unknown): number | null {
+  if (database.outage.failed(error)) return retryAfterSeconds;
+  if (!mayPass(error)) return null;
+  logger.warn({ err: error }, 'the database gave up a statement');
+  return retryAfterSeconds;
+}
+
+/** What has waited for long enough goes on without. */
+function ignoreTimeout(): void {}
 
 /** And what the gateway has besides. */
 interface GatewayParts extends Parts {
@@ -177,6 +198,7 @@ async function startTheWorker({
   pipelines,
   secretBox,
   queue,
+  queueOutage,
   tracer,
   feed,
   metrics,
@@ -185,6 +207,7 @@ async function startTheWorker({
     database: pipelines,
     secretBox,
     queue,
+    queueOutage,
     logger,
     feed,
     meter: metrics.worker,
@@ -231,7 +254,7 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     meter: metrics.gateway,
     host: config.host,
     port: config.port,
-    authenticate: createAuthenticate(keys, tokens),
+    authenticate: failFastWhileAway(database, createAuthenticate(keys, tokens)),
     adminKey: config.adminKey,
     createContext: contextFactory({ ...shared, database, keys, tokens }),
     rate: pointsPerMinute === null ? null : { limit: stack.rateLimit, pointsPerMinute },
@@ -240,6 +263,8 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     allowedOrigins: config.allowedOrigins,
     tracer: shared.tracer,
     stopDelayMs: config.stopDelayMs,
+    findOutage: (error) => findOutage(shared.logger, database, error),
+    outageOver: async () => await database.outage.over(AbortSignal.timeout(itemWaitMs)).catch(ignoreTimeout),
   });
   keys.onForget((apiKeyId) => gateway.revoke(apiKeyId));
   return gateway;
@@ -255,6 +280,7 @@ function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], 
     emitEvent: metrics.meterEmitter(createEmitter(database, { maxAttempts: config.maxAttempts })),
     enqueue: async (...args: Parameters<DeliveryQueue['enqueue']>): Promise<void> => {
       await queue.enqueue(...args).catch((error: unknown) => {
+        if (error instanceof QueueAwayError) return; // told and counted as the queue's outage
         logger.warn({ err: error }, 'deliveries were not enqueued; sweep will find them');
       });
     },

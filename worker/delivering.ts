@@ -8,6 +8,7 @@ import { traceAttempts } from './trace-attempts.ts';
 import type { Dispatch, SendResult } from '../src/domain/delivery.ts';
 import type { WebhookCache } from '../src/store/webhook-settings.ts';
 import type { AnnounceDeps } from './announce.ts';
+import type { DatabaseClock } from './database-clock.ts';
 import type { DeliverDeps } from './deliver.ts';
 import type { Health } from './health.ts';
 import type { WorkerDeps } from './worker.ts';
@@ -18,6 +19,12 @@ export interface DeliveringParts {
   announcing: AnnounceDeps;
   health: Health;
   claimLeaseMs: number;
+  /** What attempts are dated by. */
+  clock: DatabaseClock;
+  /** Aborts when the worker begins to stop: from then on no claim waits for a database that is away. */
+  stopping: AbortSignal;
+  /** Aborts when what is under way has had its time: no record waits any longer either. */
+  stop: AbortSignal;
   /** Told of each result as soon as its request is over. */
   onAnswer: (dispatch: Dispatch, result: SendResult) => void;
 }
@@ -27,22 +34,27 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
   const { database, settings, logger, meter } = deps;
   const { announcing, health } = parts;
   const claim = createClaimer(database, parts.webhooks, parts.claimLeaseMs);
-  const record = createRecorder(database, settings);
+  const record = createRecorder(database, settings, parts.stop);
   const sender = createSender({
     brand: settings.brand,
     version: settings.version,
     attemptTimeoutMs: settings.attemptTimeoutMs,
     allowedCidrs: settings.allowedCidrs,
     requireHttps: settings.requireHttps,
+    now: () => parts.clock.now(),
     onInternalError: (error) => logger.error({ err: error }, 'send'),
   });
   const send = traceAttempts(sender, deps.tracing ?? { tracer: null, sendTraceparent: false });
   return {
     random: Math.random,
     claim: async (deliveryId) => {
-      const claimed = await claim(deliveryId);
+      // A claim whose answer was lost is not given again: the delivery is due anew when the claim has become stale.
+      const claimed = await database.outage.survive(async () => await claim(deliveryId), parts.stopping);
       meter?.claimAsked(claimed.kind);
-      if (claimed.kind === 'claimed') return claimed.dispatch;
+      if (claimed.kind === 'claimed') {
+        parts.clock.saw(claimed.dispatch.claimedAt);
+        return claimed.dispatch;
+      }
       if (claimed.kind === 'settled') {
         await publish(announcing, claimed.delivery.projectId, [settledEntry(claimed.delivery, announcing.now())]);
       }

@@ -1,5 +1,6 @@
 import { cleanUpDaily } from './cleanup.ts';
 import { recover } from './recover.ts';
+import { createReport } from './report.ts';
 import { retryStuck, sweep, type SweepDeps } from './sweep.ts';
 import type { Schedule } from '../src/queue.ts';
 import type { AnnounceDeps } from './announce.ts';
@@ -7,6 +8,8 @@ import type { Health } from './health.ts';
 import type { WorkerDeps, WorkerSettings } from './worker.ts';
 
 const retryStuckEveryMs = 5 * 60_000;
+/** After an outage every worker has recorded what it had sent within so many milliseconds. */
+const recordedWithinMs = 3_000;
 const healthEveryMs = 60_000;
 /** How often it is looked whether the daily cleanup is due, as at 03:00 it is. */
 const cleanupCron = '* * * * *';
@@ -25,8 +28,31 @@ export interface ScheduleDeps extends Pick<WorkerDeps, 'database' | 'logger' | '
   settings: Pick<WorkerSettings, 'maxAttempts' | 'disableAfterMs' | 'retentionDays' | 'sweepIntervalMs'>;
 }
 
-/** What repeats, once per tick in the whole deployment. Each may run twice or late without harm. */
-export function createSchedules(
+/** What repeats, once per tick in the whole deployment. Each may run twice or late, or not for as long as the database is away. */
+export function createSchedules(deps: ScheduleDeps, parts: ScheduleParts): Schedule[] {
+  return listSchedules(deps, parts).map((schedule) => pausedByOutage(schedule, deps));
+}
+
+/**
+ * The schedule, which leaves out the ticks at which the database is away or has just come back: claims may have become stale
+ * meanwhile whose attempts have been made, and other workers, who probe each in their time, are about to record them.
+ */
+function pausedByOutage(schedule: Schedule, { database, logger, meter }: ScheduleDeps): Schedule {
+  const report = createReport(logger, 'error', database);
+  const timed = async (signal: AbortSignal): Promise<void> =>
+    meter === undefined
+      ? await schedule.run(signal)
+      : await meter.timeRun(schedule.name, async () => await schedule.run(signal));
+  return {
+    ...schedule,
+    run: async (signal) => {
+      if (database.outage.wasOnWithin(recordedWithinMs)) return;
+      await timed(signal).catch((error: unknown) => report(`${schedule.name} failed`, error));
+    },
+  };
+}
+
+function listSchedules(
   { database, logger, meter, settings }: ScheduleDeps,
   { sweeping, announcing, health }: ScheduleParts,
 ): Schedule[] {

@@ -2,13 +2,16 @@ import { claimLeaseMs } from '../src/domain/claim-lease.ts';
 import { startSchedules } from '../src/queue.ts';
 import { releaseAllClaims } from '../src/store/sweep.ts';
 import { WebhookCache } from '../src/store/webhook-settings.ts';
+import { createDatabaseClock } from './database-clock.ts';
 import { createHealth, type Health } from './health.ts';
+import { createReport } from './report.ts';
 import { createSchedules } from './schedules.ts';
 import { sweep, type SweepDeps } from './sweep.ts';
 import { startTaking } from './taking.ts';
 import type { Logger } from 'pino';
 import type { Feed } from '../src/feed/feed.ts';
-import type { DeliveryQueue, QueueConnection, Schedule } from '../src/queue.ts';
+import type { Outage } from '../src/outage.ts';
+import type { DeliveryQueue, QueueConnection } from '../src/queue.ts';
 import type { RateLimit } from '../src/rate-limit/rate-limit.ts';
 import type { Pipelines } from '../src/store/pipelines.ts';
 import type { SecretBox } from '../src/store/secret-box.ts';
@@ -46,6 +49,8 @@ export interface WorkerDeps {
   feed: Feed;
   rateLimit: RateLimit;
   queue: DeliveryQueue;
+  /** Told of what the queue's connections report, and counts what is of its outage; without it all is logged. */
+  queueOutage?: Outage;
   queueConnection: QueueConnection;
   logger: Logger;
   /** Told of what goes on here. */
@@ -59,11 +64,12 @@ export interface WorkerDeps {
 export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
   const { database, queue, queueConnection, logger, settings } = deps;
   await using starting = new AsyncDisposableStack();
+  const clock = createDatabaseClock();
   const announcing: AnnounceDeps = {
     feed: deps.feed,
     queue,
-    now: () => new Date(),
-    onLost: (message, error) => logger.warn({ err: error }, message),
+    now: () => clock.now(),
+    onLost: createReport(logger, 'warn', database),
   };
   const health = meterHealth(createHealth(database, announcing, settings), deps);
   const webhooks = new WebhookCache(database, deps.secretBox, settings);
@@ -73,11 +79,15 @@ export async function startWorker(deps: WorkerDeps): Promise<AsyncDisposable> {
     settings: { graceMs: settings.sweepGraceMs, claimLeaseMs: claimLeaseMs(settings.attemptTimeoutMs) },
   };
   if (settings.alone) await recoverAlone(sweeping, logger);
-  const onError = (error: Error): void => logger.error({ err: error }, 'queue');
-  const schedules = createSchedules(deps, { sweeping, announcing, health }).map((schedule) => timed(schedule, deps));
+  const onError = (error: Error): void => {
+    if (deps.queueOutage?.failed(error) !== true) logger.error({ err: error }, 'queue');
+  };
+  const schedules = createSchedules(deps, { sweeping, announcing, health });
   starting.use(await startSchedules(queueConnection, schedules, { onError }));
   const { claimLeaseMs: leaseMs } = sweeping.settings;
-  starting.use(await startTaking(deps, { webhooks, announcing, health, claimLeaseMs: leaseMs }));
+  starting.use(
+    await startTaking(deps, { webhooks, announcing, health, clock, claimLeaseMs: leaseMs, onQueueError: onError }),
+  );
   return starting.move();
 }
 
@@ -87,15 +97,6 @@ function meterHealth(health: Health, { meter }: WorkerDeps): Health {
     await health.open(...args);
   };
   return { ...health, open };
-}
-
-/** The schedule with its runs measured. */
-function timed(schedule: Schedule, { meter }: WorkerDeps): Schedule {
-  if (meter === undefined) return schedule;
-  return {
-    ...schedule,
-    run: async (signal) => await meter.timeRun(schedule.name, async () => await schedule.run(signal)),
-  };
 }
 
 /** What a process that died here had claimed is due at once: nobody else can be at it. */

@@ -5,6 +5,7 @@ import type { Administrator, Caller } from '../../schema/context.ts';
 import type { ApiKeyId } from '../domain/ids.ts';
 import type { GatewayMeter } from './gateway-meter.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { FindOutage } from './mask-error.ts';
 
 /** A connection that stays open: a WebSocket or an event stream. */
 export interface LiveConnection {
@@ -43,18 +44,25 @@ interface Watched {
 /** Keys that are looked up at the same time. */
 const lookupsMax = 10;
 
-/** Starts the one timer that looks after all live connections: stalled readers, pings, keys that expire or were revoked. */
-export function startConnectionWatch(options: {
+export interface ConnectionWatchOptions {
   authenticate: (key: string) => Promise<Caller | null>;
   limits: GatewayLimits;
   logger: Logger;
+  findOutage: FindOutage;
   meter?: GatewayMeter | undefined;
-}): ConnectionWatch {
-  const { limits, logger, meter } = options;
+}
+
+/** Starts the one timer that looks after all live connections: stalled readers, pings, keys that expire or were revoked. */
+export function startConnectionWatch(options: ConnectionWatchOptions): ConnectionWatch {
+  const { limits, logger, meter, findOutage } = options;
   const connections = new Map<LiveConnection, Watched>();
   let lookedUpAtMs = performance.now();
   let lookup: Promise<void> | null = null;
 
+  // While the keys cannot be looked up, nothing says that any is not valid: all go on.
+  const tellFailed = (error: unknown): void => {
+    if (findOutage(error) === null) logger.warn({ err: error }, 'live connections could not be authenticated again');
+  };
   const tick = (): void => {
     const nowMs = performance.now();
     for (const [connection, watched] of connections) {
@@ -71,7 +79,7 @@ export function startConnectionWatch(options: {
     if (lookup !== null || nowMs - lookedUpAtMs < limits.reauthenticateMs) return;
     lookedUpAtMs = nowMs;
     lookup = reauthenticate([...connections.keys()], options.authenticate)
-      .catch((error: unknown) => logger.warn({ err: error }, 'live connections could not be authenticated again'))
+      .catch(tellFailed)
       .finally(() => (lookup = null));
   };
   const timer = setInterval(tick, limits.tickMs).unref();

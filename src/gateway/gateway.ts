@@ -28,6 +28,7 @@ import type { Authenticate } from './authentication.ts';
 import type { GatewayMeter } from './gateway-meter.ts';
 import type { HttpEdge } from './http-edge.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { FindOutage } from './mask-error.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
 import type { WebsocketEdge } from './websocket-edge.ts';
 
@@ -49,6 +50,10 @@ export interface GatewayOptions extends Omit<OperationsOptions, 'readyCheckMs' |
   metrics?: ServedMetrics;
   /** Told of what goes on here. */
   meter?: GatewayMeter;
+  /** Default: no error is taken for an outage. */
+  findOutage?: FindOutage;
+  /** Resolves when the outage that `findOutage` was told of is over, or takes too long. Default: at once. */
+  outageOver?: () => Promise<void>;
   limits?: Partial<GatewayLimits>;
   /** What operations cost is counted per API key; null: they are not charged for. */
   rate: { limit: SpendingLimit; pointsPerMinute: number } | null;
@@ -78,17 +83,17 @@ const headBytesMax = 16 * 1024;
 
 /** Starts the edge. Rejects with one sentence that names host and port when it cannot listen there. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const { logger } = options;
+  const { logger, findOutage = () => null } = options;
   const limits = limitsOf(options);
-  const maskError = createMaskError(logger);
+  const maskError = createMaskError(logger, findOutage);
   const authentication = createAuthentication({ ...options, limits });
   const charge = options.rate && createOperationRate(options.rate.limit, options.rate.pointsPerMinute);
   const crossOrigin = createCrossOrigin(options.allowedOrigins);
   const subscriptions = new SharedSubscriptions({ ...options, maskError });
   const pipeline = createGraphqlPipeline({ ...options, authentication, charge, maskError, limits, subscriptions });
   const { meter, persistedOperations, checks, metrics = null, tracer = null } = options;
-  const watch = startConnectionWatch({ ...options, limits, meter });
-  const shared = { pipeline, watch, limits, logger, meter, crossOrigin, persistedOperations, tracer };
+  const watch = startConnectionWatch({ ...options, limits, meter, findOutage });
+  const shared = { pipeline, watch, limits, logger, meter, crossOrigin, persistedOperations, tracer, findOutage };
   const http = createHttpEdge({
     ...shared,
     graphiql: createGraphiql(),

@@ -13,16 +13,28 @@ const requestCodes = new Set([
 ]);
 
 /**
- * Gives the function through which every error of an operation goes on its way out: what carries a code was meant for
- * the caller and passes, everything else is logged whole and becomes INTERNAL with the request's id.
+ * Says after how many seconds to ask again when an error means that a server behind the gateway is away; null when it means
+ * nothing of the kind. Told of every such error, so that it can be counted and need not be logged.
  */
-export function createMaskError(logger: Logger): (error: unknown) => GraphQLError {
+export type FindOutage = (error: unknown) => number | null;
+
+/**
+ * Gives the function through which every error of an operation goes on its way out: what carries a code was meant for
+ * the caller and passes, an outage becomes UNAVAILABLE, everything else is logged whole and becomes INTERNAL with the
+ * request's id.
+ */
+export function createMaskError(logger: Logger, findOutage: FindOutage = () => null): (error: unknown) => GraphQLError {
   return (error) => {
     const scope = currentOperation();
     const code = deliberateCode(error);
     if (code !== null && error instanceof GraphQLError) {
       scope.errorCodes.add(code);
       return code === error.extensions['code'] ? error : withExtensions(error, { ...error.extensions, code });
+    }
+    const retryAfterSeconds = findOutage(rootOf(error));
+    if (retryAfterSeconds !== null) {
+      scope.errorCodes.add('UNAVAILABLE');
+      return unavailable(error, retryAfterSeconds);
     }
     const { requestId, operationName } = scope;
     scope.errorCodes.add('INTERNAL');
@@ -34,6 +46,15 @@ export function createMaskError(logger: Logger): (error: unknown) => GraphQLErro
       ? withExtensions(error, extensions, 'Unexpected error')
       : new GraphQLError('Unexpected error', { extensions });
   };
+}
+
+function unavailable(error: unknown, retryAfterSeconds: number): GraphQLError {
+  const message = `Posthorn cannot answer now: a server that it needs is away. Try again in ${retryAfterSeconds} s.`;
+  const http = { status: 503, headers: { 'retry-after': String(retryAfterSeconds) } };
+  const extensions = { code: 'UNAVAILABLE', retryAfterSeconds, http };
+  return error instanceof GraphQLError
+    ? withExtensions(error, extensions, message)
+    : new GraphQLError(message, { extensions });
 }
 
 /** An error as the caller sees it: without what was only meant for the HTTP side. */

@@ -15,6 +15,8 @@ import type { SharedCache } from './shared-cache.ts';
 /** What all groups share. */
 export interface GroupTools {
   maskError: (error: unknown) => GraphQLError;
+  /** Resolves when no server that items are loaded from is away any more, or when that takes too long. */
+  outageOver: () => Promise<void>;
   frames: SharedCache<Frame | null>;
   batches: SharedCache<FeedBatch>;
 }
@@ -31,6 +33,8 @@ export interface GroupPlan {
 
 /** Items that one batch takes. */
 const itemsMax = 100;
+/** How often an item is executed again that met an outage; its reader waits for it each time. */
+const executedAgainMax = 5;
 /** A batch ends with the frame that reaches this; what waits for a reader that takes nothing is hardly more. */
 const batchBytes = 64 * 1024;
 
@@ -105,8 +109,23 @@ export class SharedGroup {
     const frameOf = (result: ExecutionResult): Frame => this.#frameOfResult(result, cursor);
     return inOperation(this.#plan.scope, () => {
       const result = execute({ ...this.#plan.args, contextValue, rootValue });
-      return result instanceof Promise ? result.then(frameOf) : frameOf(result);
+      if (!(result instanceof Promise)) return frameOf(result);
+      return result.then((made) => {
+        const frame = frameOf(made);
+        return metOutage(frame) ? this.#executeAgain(frame, rootValue, cursor) : frame;
+      });
     });
+  }
+
+  /** The frame that the item makes once what it needs is there again: a watcher loses no item to an outage. */
+  async #executeAgain(first: Frame, rootValue: LiveItem<unknown>, cursor: string | null): Promise<Frame> {
+    let frame = first;
+    for (let count = 0; count < executedAgainMax && metOutage(frame); count += 1) {
+      await this.#tools.outageOver();
+      const contextValue = this.#plan.createContext();
+      frame = this.#frameOfResult(await execute({ ...this.#plan.args, contextValue, rootValue }), cursor);
+    }
+    return frame;
   }
 
   #frameOfResult(result: ExecutionResult, cursor: string | null): Frame {
@@ -117,6 +136,10 @@ export class SharedGroup {
     const place = this.#plan.plan.startArgument === undefined ? null : cursor;
     return { json: Buffer.from(JSON.stringify(shown)), cursor: place, errorCodes };
   }
+}
+
+function metOutage({ errorCodes }: Frame): boolean {
+  return errorCodes.includes('UNAVAILABLE');
 }
 
 function cutBatch(items: readonly FeedItem[], frames: readonly (Frame | null)[]): FeedBatch {

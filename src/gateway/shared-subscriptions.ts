@@ -16,6 +16,7 @@ import type { GroupTools } from './shared-group.ts';
 export interface SharedSubscriptionsOptions {
   createContext: (caller: Caller | null, requestId: string) => SchemaContext;
   maskError: (error: unknown) => GraphQLError;
+  outageOver?: GroupTools['outageOver'];
   logger: Logger;
 }
 
@@ -42,6 +43,7 @@ export class SharedSubscriptions {
     this.#options = options;
     this.#tools = {
       maskError: options.maskError,
+      outageOver: options.outageOver ?? (async () => {}),
       frames: new SharedCache<Frame | null>({
         bytesMax: framesBytesMax,
         ageMsMax,

@@ -9,7 +9,14 @@ import { formatResult } from './format-result.ts';
 import { formatError } from './mask-error.ts';
 import { currentOperation } from './operation-scope.ts';
 import { findPersistedOperation } from './persisted-operations.ts';
-import { closeSocket, createSession, openSession, startLive, watchSession } from './websocket-session.ts';
+import {
+  closeSocket,
+  createSession,
+  openSession,
+  startLive,
+  tryAgainLater,
+  watchSession,
+} from './websocket-session.ts';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ExecutionArgs } from 'graphql';
@@ -22,6 +29,7 @@ import type { ConnectionWatch } from './connection-watch.ts';
 import type { GatewayMeter } from './gateway-meter.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { FindOutage } from './mask-error.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
 import type { Protocol, Session } from './websocket-session.ts';
 
@@ -43,6 +51,7 @@ export interface WebsocketEdgeOptions {
   /** The only ones that are executed; null: any. */
   persistedOperations: PersistedOperations | null;
   maskError: (error: unknown) => GraphQLError;
+  findOutage: FindOutage;
   watch: ConnectionWatch;
   limits: GatewayLimits;
   logger: Logger;
@@ -117,7 +126,7 @@ function createProtocol(options: WebsocketEdgeOptions): Protocol {
   };
   return makeServer<Record<string, unknown>, { session: Session }>({
     connectionInitWaitTimeout: options.limits.connectionInitMs,
-    onConnect: async (context) => await authenticateSession(context, options.authentication),
+    onConnect: async (context) => await authenticateSession(context, options),
     onSubscribe: async (context, id, payload) => {
       if (id.length > idLengthMax) return refuse('BAD_USER_INPUT', idTooLong).errors;
       const prepared = await counted(context.extra.session.answers, prepare(context, payload, options));
@@ -137,11 +146,20 @@ function createProtocol(options: WebsocketEdgeOptions): Protocol {
 }
 
 /** False closes the socket with 4403 Forbidden, unless it was closed before. */
-async function authenticateSession(context: ProtocolContext, authentication: Authentication): Promise<boolean> {
+async function authenticateSession(
+  context: ProtocolContext,
+  { authentication, findOutage }: WebsocketEdgeOptions,
+): Promise<boolean> {
   const { session } = context.extra;
   const { socket, request } = session;
   const credentials = parseConnectionParams(context.connectionParams, request.headers.authorization);
-  const result = await authentication(credentials, request.socket.remoteAddress ?? '');
+  const judging = authentication(credentials, request.socket.remoteAddress ?? '');
+  const result = await judging.catch((error: unknown) => {
+    if (findOutage(error) === null) throw error;
+    return { kind: 'unavailable' } as const;
+  });
+  // Clients connect again by themselves after this one, and not after an error of the server's.
+  if (result.kind === 'unavailable') closeSocket(socket, tryAgainLater, 'Try again later');
   if (result.kind === 'limited') closeSocket(socket, tooManyRequests, 'Too many failed authentications');
   if (result.kind !== 'accepted') return false;
   session.caller = result.caller;

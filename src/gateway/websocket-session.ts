@@ -40,7 +40,8 @@ export interface Session {
 
 /** A socket that was told to close has this long to answer before its connection is cut. */
 const closeGraceMs = 2_000;
-const tryAgainLater = 1013;
+/** The close code for whoever may connect again, a little later. */
+export const tryAgainLater = 1013;
 
 /** Makes the session of a socket that has just come. */
 export function createSession(socket: WebSocket, request: IncomingMessage): Session {

@@ -9,6 +9,7 @@ import {
   openPipelines,
   openPool,
   type Pipelines,
+  poolLimits,
   surviveLosses,
 } from './pipelines.ts';
 
@@ -28,18 +29,17 @@ export interface Database extends Pipelines {
   readTurns: FairTurns;
 }
 
+/** Limit of one statement of Prisma's, in milliseconds. */
+const prismaStatementMs = 5_000;
 /** As many reads over many rows can be slow at once. A project holds half of them at most: the page of another one is never more than one statement away. */
 const readTurns = { atOnceMax: connectionsMax.reads, perKeyMax: 2, waitingMax: 100, waitMsMax: 10_000 };
 
 /** Opens everything; it connects on first use. A process that only delivers opens the pipelines alone: Prisma takes 40 MB. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const pipelines = openPipelines(url, options);
-  const prismaPool = surviveLosses(
-    new Pool({ connectionString: url, max: connectionsMax.prisma }),
-    options.onIdleError,
-  );
+  const prismaPool = new Pool({ connectionString: url, max: connectionsMax.prisma, ...poolLimits(prismaStatementMs) });
   const prisma = new PrismaClient({
-    adapter: new PrismaPg(prismaPool, { disposeExternalPool: true }),
+    adapter: new PrismaPg(surviveLosses(prismaPool, options.onIdleError), { disposeExternalPool: true }),
     // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
     transactionOptions: { maxWait: 10_000, timeout: 10_000 },
   });
@@ -51,6 +51,7 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
     readTurns: new FairTurns(readTurns),
     pipeline: pipelines.pipeline,
     upkeep: pipelines.upkeep,
+    outage: pipelines.outage,
     [Symbol.asyncDispose]: async () => {
       await Promise.all([prisma.$disconnect(), reads.end(), pipelines[Symbol.asyncDispose]()]);
     },

@@ -1,5 +1,8 @@
 import { Pool } from 'pg';
-import type { QueryConfig, QueryResult, QueryResultRow } from 'pg';
+import { Outage } from '../outage.ts';
+import { checkWritable, isDatabaseAway } from './database-away.ts';
+import type { OutageOptions } from '../outage.ts';
+import type { PoolConfig, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 
 /** The connections of one process for SQL: all that a worker needs. */
 export interface Pipelines extends AsyncDisposable {
@@ -7,6 +10,8 @@ export interface Pipelines extends AsyncDisposable {
   pipeline: Pool;
   /** What runs now and then, over many rows: sweep, cleanup. */
   upkeep: Pool;
+  /** Whether the database is away. Who is failed by it says so here. */
+  outage: Outage;
 }
 
 /** What runs one statement: the pool, or a transaction on it. */
@@ -19,6 +24,8 @@ export interface DatabaseOptions {
   statementTimeoutMs?: number;
   /** Told of errors of idle connections; the pool replaces them by itself. */
   onIdleError?: (error: Error) => void;
+  /** Told when the database goes away, and when it is back. */
+  onOutage?: Pick<OutageOptions, 'onBegin' | 'onEnd'>;
 }
 
 interface PoolOptions extends DatabaseOptions {
@@ -48,10 +55,17 @@ export const connectionsMax = { pipeline: 8, upkeep: 3, prisma: 8, reads: 4 } as
 export function openPipelines(url: string, options: DatabaseOptions = {}): Pipelines {
   const pipeline = openPool(url, { ...options, max: connectionsMax.pipeline, planning: pipelinePlanning });
   const upkeep = openPool(url, { ...options, max: connectionsMax.upkeep, planning: manyRowsPlanning });
+  const outage = new Outage({
+    ...options.onOutage,
+    isAway: isDatabaseAway,
+    probe: async () => await checkWritable({ pipeline }),
+  });
   return {
     pipeline,
     upkeep,
+    outage,
     [Symbol.asyncDispose]: async () => {
+      outage[Symbol.dispose]();
       await Promise.all([pipeline.end(), upkeep.end()]);
     },
   };
@@ -63,14 +77,23 @@ export function openPool(url: string, { max, planning, statementTimeoutMs = 5_00
     connectionString: url,
     max,
     options: planning.map((setting) => `-c ${setting}`).join(' '),
-    statement_timeout: statementTimeoutMs,
-    idle_in_transaction_session_timeout: statementTimeoutMs,
-    // The server ends a statement that is slow; this ends one whose server is silent (a lost route, a frozen machine), which
-    // would hold a coalescer, and with it every claim or record of the process, until TCP gives up a quarter of an hour later.
-    query_timeout: 2 * statementTimeoutMs + 1_000,
-    connectionTimeoutMillis: 5_000,
+    ...poolLimits(statementTimeoutMs),
   });
   return surviveLosses(pool, onIdleError);
+}
+
+/**
+ * The limits of a pool whose statements may take so long. The server ends one that is slow; `query_timeout` ends one whose
+ * server is silent (a lost route, a frozen machine), which would hold a coalescer, and with it every claim or record of the
+ * process, until TCP gives up a quarter of an hour later.
+ */
+export function poolLimits(statementTimeoutMs: number): PoolConfig {
+  return {
+    statement_timeout: statementTimeoutMs,
+    idle_in_transaction_session_timeout: statementTimeoutMs,
+    query_timeout: 2 * statementTimeoutMs + 1_000,
+    connectionTimeoutMillis: 5_000,
+  };
 }
 
 /**

@@ -2,9 +2,9 @@ import { setTimeout } from 'node:timers/promises';
 import { coalesce } from '../coalesce.ts';
 import { isSuccess, statusAfter } from '../domain/delivery.ts';
 import { isReservedEventType } from '../domain/event-type.ts';
-import { uuidOf } from '../domain/ids.ts';
-import { newId } from './new-id.ts';
+import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { expectFewRows } from './expect-few-rows.ts';
+import { createUuidMaker } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { Decision, DeliveryStatus, Dispatch, FailureReason, SendResult } from '../domain/delivery.ts';
 import type { AttemptId } from '../domain/ids.ts';
@@ -47,20 +47,24 @@ interface IdentifiedAttempt {
   id: AttemptId;
 }
 
-/** Waits before a failed record is tried again: 18 s in all, about as long as the claim stays good. */
+/** Waits before a record that Postgres failed is tried again, in milliseconds: 18 s in all. */
 const retryWaitsMs = [100, 500, 2_000, 5_000, 10_000];
-/** No record is tried again later than this after the first try, in milliseconds, however long the tries themselves took. */
-const retryMsMax = 18_000;
+/**
+ * How long a record waits for a database that is away, in milliseconds. Longer than the claim's lease: while the database
+ * is away nobody can take the claim over, and only the claim that is still held changes the delivery.
+ */
+const awayMsMax = 3_600_000;
 /** Attempts with an event of their own that one statement records. */
 const exhaustedBatchMax = 20;
 
 /**
  * Gives the function that stores an attempt and changes its delivery as decided, in one transaction. Concurrent calls
  * share one statement. Only the claim that is still held changes the delivery, so a late worker cannot undo a later fate.
- * The request has been made by now, and an attempt that is not recorded is made again: a record that fails is repeated
- * for 18 s, alone when what an attempt contains was refused, and rejects only then.
+ * The request has been made by now, and an attempt that is not recorded is made again: so a record waits for a database
+ * that is away, for an hour at most; one that fails otherwise is repeated for 18 s, alone when what an attempt contains was
+ * refused. It rejects only then, or when `stop` aborts while it waits.
  */
-export function createRecorder(database: Pipelines, settings: EmitSettings): RecordAttempt {
+export function createRecorder(database: Pipelines, settings: EmitSettings, stop?: AbortSignal): RecordAttempt {
   const recordBy = (statement: RecordStatement) => async (attempts: readonly IdentifiedAttempt[]) =>
     attempts.some(({ attempt }) => isToldExhausted(attempt))
       ? await inTransaction(database, async (transaction) => {
@@ -78,32 +82,65 @@ export function createRecorder(database: Pipelines, settings: EmitSettings): Rec
     },
   };
 
-  async function persist(attempt: IdentifiedAttempt): Promise<RecordedAttempt> {
-    const record = recorders[isToldExhausted(attempt.attempt) ? 'exhausted' : 'normal'];
-    const untilMs = performance.now() + retryMsMax;
-    let failure: unknown;
-    try {
-      return await record.first(attempt);
-    } catch (error) {
-      failure = error;
-    }
-    for (const waitMs of retryWaitsMs) {
-      if (isRefusedData(failure)) return onlyOne(await recordBy(recordAgainSql)([attempt]));
-      if (performance.now() + waitMs > untilMs) break;
-      await setTimeout(waitMs);
-      try {
-        return await record.again(attempt);
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
-  }
+  // Of the claim's moment, which the database gave: attempts of a delivery sort as they were made, whichever workers did.
+  const makeUuid = createUuidMaker();
+  const recordAlone = async (attempt: IdentifiedAttempt): Promise<RecordedAttempt> =>
+    onlyOne(await recordBy(recordAgainSql)([attempt]));
 
   return async (attempt) => {
-    const recorded = await persist({ attempt, id: newId('attempt') });
-    return recorded.decided ? recorded : await countAttempt(database, recorded);
+    const identified = { attempt, id: idFromUuid('attempt', makeUuid(attempt.dispatch.claimedAt.getTime())) };
+    const { first, again } = recorders[isToldExhausted(attempt) ? 'exhausted' : 'normal'];
+    const repeat = { again: async () => await again(identified), alone: async () => await recordAlone(identified) };
+    try {
+      const recorded = await first(identified);
+      return recorded.decided ? recorded : await countAttempt(database, recorded);
+    } catch (error) {
+      const limit = AbortSignal.timeout(awayMsMax);
+      return await recordAgain(database, repeat, {
+        failure: error,
+        limit: stop ? AbortSignal.any([stop, limit]) : limit,
+      });
+    }
   };
+}
+
+/** The ways to record an attempt anew after a failure. */
+interface RecordRepeat {
+  again: () => Promise<RecordedAttempt>;
+  /** With no others in its statement. */
+  alone: () => Promise<RecordedAttempt>;
+}
+
+/** Records an attempt whose first try has failed, or whose answer was lost. */
+async function recordAgain(
+  database: Pipelines,
+  repeat: RecordRepeat,
+  { failure, limit }: { failure: unknown; limit: AbortSignal },
+): Promise<RecordedAttempt> {
+  const survive = async (record: () => Promise<RecordedAttempt>): Promise<RecordedAttempt> =>
+    await database.outage.survive(async () => await decidedByAny(database, await record()), limit);
+  let latest = failure;
+  database.outage.failed(failure); // so that the first repetition waits already, where the database is just going
+  for (const waitMs of retryWaitsMs) {
+    if (isRefusedData(latest)) return await survive(repeat.alone);
+    try {
+      await setTimeout(waitMs, undefined, { signal: limit });
+      return await survive(repeat.again);
+    } catch (error) {
+      if (limit.aborted) throw latest;
+      latest = error;
+    }
+  }
+  throw latest;
+}
+
+/** What a repeated record came to, be it that an earlier try was committed and only its answer lost. */
+async function decidedByAny(database: Pipelines, recorded: RecordedAttempt): Promise<RecordedAttempt> {
+  if (recorded.decided) return recorded;
+  const counted = await countAttempt(database, recorded);
+  const { status, attemptCount } = counted.delivery;
+  const decided = status === recorded.delivery.status && attemptCount === recorded.delivery.attemptCount;
+  return { ...counted, decided };
 }
 
 /** Counts an attempt whose claim was lost, and gives it with the delivery as it is. */

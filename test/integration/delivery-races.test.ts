@@ -190,7 +190,8 @@ describe('a record that fails after the request was made', () => {
     const id = await addDelivery(fixture, webhookId);
     const dispatch = await claimed(id);
     const result = answered(500);
-    await recordOverBadLine({ dispatch, result, decision: { kind: 'retry', delayMs: 1000 } });
+    const recorded = await recordOverBadLine({ dispatch, result, decision: { kind: 'retry', delayMs: 1000 } });
+    expect(recorded).toMatchObject({ decided: true, delivery: { status: 'RETRYING', attemptCount: 1 } });
     expect(await readDelivery(fixture, id)).toMatchObject({ status: 'RETRYING', attemptCount: 1 });
     expect(await outcomesOf(id)).toEqual([500]);
   });
@@ -219,6 +220,15 @@ test('two attempts of one delivery in one batch: only the one that holds the cla
   const decision = { kind: 'delivered' } as const;
   const recorded = await Promise.all([lost, held].map((dispatch) => record({ dispatch, result, decision })));
   expect(recorded.map((each) => each.decided)).toEqual([false, true]);
+});
+
+test('an attempt’s id is of its claim’s moment by the database, whatever the worker’s clock says', async () => {
+  const id = await addDelivery(fixture, webhookId);
+  const dispatch = await claimed(id);
+  const result = { ...answered(200), startedAt: new Date(0) };
+  const { attemptId } = await record({ dispatch, result, decision: { kind: 'delivered' } });
+  const madeAtMs = Number.parseInt(uuidOf(attemptId).replaceAll('-', '').slice(0, 12), 16);
+  expect(Math.abs(madeAtMs - dispatch.claimedAt.getTime())).toBeLessThan(1_000);
 });
 
 test('an emit whose earlier event cannot be read fails alone: the others of its batch are stored, and say so', async () => {

@@ -339,6 +339,19 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
     expect(Object.keys(times)).toHaveLength(2);
   });
 
+  test('a schedule whose next run a clock in the future has put off runs again', async () => {
+    const everyMs = 200;
+    await withBullQueue(connection, 'posthorn-schedules', async (queue) => {
+      await queue.upsertJobScheduler('tick', { every: everyMs, startDate: Date.now() + 3_600_000 });
+      const [stored] = await queue.getJobSchedulers(0, -1);
+      expect(stored?.next).toBeGreaterThan(Date.now() + 3_000_000);
+    });
+    let runCount = 0;
+    const schedule = { name: 'tick', everyMs, run: async () => void (runCount += 1) };
+    await using _host = await startSchedules(connection, [schedule], { onError, reconcileMs: 1_000 });
+    await vi.waitFor(() => expect(runCount).toBeGreaterThanOrEqual(2), limit);
+  });
+
   test('a schedule that is running when its host is disposed is asked to stop', async () => {
     const started = createGate();
     let aborted = false;

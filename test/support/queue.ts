@@ -44,7 +44,9 @@ export async function isPendingAfter(ms: number, promise: Promise<unknown>): Pro
 export async function withBullQueue<Value>(
   connection: QueueConnection,
   name: 'posthorn-deliveries' | 'posthorn-schedules',
-  use: (queue: Pick<Queue<unknown>, 'add' | 'getJobSchedulers' | 'getJobCounts'>) => Promise<Value>,
+  use: (
+    queue: Pick<Queue<unknown>, 'add' | 'getJobSchedulers' | 'getJobCounts' | 'upsertJobScheduler'>,
+  ) => Promise<Value>,
 ): Promise<Value> {
   const queue =
     connection.kind === 'redis'
