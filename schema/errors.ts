@@ -8,7 +8,8 @@ export type ErrorCode =
   | 'NOT_FOUND'
   | 'BAD_USER_INPUT'
   | 'CURSOR_EXPIRED'
-  | 'QUERY_TOO_COMPLEX';
+  | 'QUERY_TOO_COMPLEX'
+  | 'UNAVAILABLE';
 
 /** Makes the error that a resolver throws; what is thrown without a code is a bug and gets masked by the gateway. */
 export function apiError(code: ErrorCode, message: string): GraphQLError {

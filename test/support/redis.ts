@@ -19,6 +19,10 @@ export interface TestRedis extends AsyncDisposable {
   port: number;
   /** Kills the server as a crash does (SIGKILL); resolves when it is gone. */
   kill(): Promise<void>;
+  /** Stops the server as a machine that freezes does (SIGSTOP): its connections stay and say nothing. */
+  freeze(): void;
+  /** Lets it go on (SIGCONT). */
+  thaw(): void;
 }
 
 export interface TestRedisOptions {
@@ -46,6 +50,8 @@ export async function startTestRedis(options: TestRedisOptions = {}): Promise<Te
     url: `redis://127.0.0.1:${port}`,
     port,
     kill,
+    freeze: () => void server.kill('SIGSTOP'),
+    thaw: () => void server.kill('SIGCONT'),
     [Symbol.asyncDispose]: async () => {
       await kill();
       if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
