@@ -71,6 +71,13 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
     // The emit statement must end well before sweep looks at what it stored.
     statementTimeoutMs: Math.min(5_000, config.sweepGraceMs * 0.8),
     onIdleError: (error) => logger.warn({ err: error }, 'an idle database connection broke; the pool replaces it'),
+    onUnknownOutcome: (error) => {
+      logger.warn(
+        { err: error },
+        'nobody knows whether a statement was committed; if so, the lists show what the feed cannot',
+      );
+      stack.feed.expireCursors();
+    },
   };
   const database = roles.gateway ? starting.use(await openWholeDatabase(stack.databaseUrl, databaseOptions)) : null;
   const pipelines = database ?? starting.use(openPipelines(stack.databaseUrl, databaseOptions));

@@ -1,4 +1,5 @@
 import { createdEntry, webhookEntry } from '../src/feed/feed-entries.ts';
+import { publishSoon } from '../src/feed/publish-soon.ts';
 import { attemptEntry, resentEntry } from './feed-entry.ts';
 import type { DueDelivery } from '../src/domain/delivery.ts';
 import type { ProjectId } from '../src/domain/ids.ts';
@@ -55,11 +56,11 @@ export async function announceResent(
   );
 }
 
-/** Publishes entries. Never rejects. */
+/** Publishes entries. Never rejects, and never waits long. */
 export async function publish(deps: AnnounceDeps, projectId: ProjectId, entries: readonly FeedEntry[]): Promise<void> {
-  await deps.feed
-    .publish(projectId, entries)
-    .catch((error: unknown) => deps.onLost('a change was not published to the feed; the lists show it', error));
+  const onLost = (error: unknown): void =>
+    deps.onLost('a change was not published to the feed; the lists show it', error);
+  await publishSoon({ feed: deps.feed, onLost }, projectId, entries);
 }
 
 async function announceOwnEvent(deps: AnnounceDeps, { event, deliveries }: OwnEvent): Promise<void> {

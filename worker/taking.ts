@@ -68,7 +68,8 @@ export async function startTaking(
       const waiting = admission.stop();
       await consumer[Symbol.asyncDispose]();
       await putBack(deps, waiting);
-      await endOrAbort({ admission, stop, untilMs }, logger);
+      const ended = await endOrAbort({ admission, stop, untilMs }, logger);
+      if (!ended) deps.feed.expireCursors(); // they may yet commit what nobody announces any more
       await started.disposeAsync();
     },
   };
@@ -82,15 +83,16 @@ async function putBack({ queue, logger }: WorkerDeps, waiting: readonly DueDeliv
     );
 }
 
-/** Lets what is under way end, asks it to stop when that takes too long, and in the end leaves it to its claims' expiry. */
+/** Lets what is under way end, asks it to stop when that takes too long, and in the end leaves it to its claims' expiry. Gives whether all has ended. */
 async function endOrAbort(
   { admission, stop, untilMs }: { admission: Admission; stop: AbortController; untilMs: number },
   logger: Logger,
-): Promise<void> {
-  if (await endsWithin(Math.max(0, untilMs - performance.now()), admission.idle())) return;
+): Promise<boolean> {
+  if (await endsWithin(Math.max(0, untilMs - performance.now()), admission.idle())) return true;
   stop.abort(new Error('the worker is stopping'));
-  if (await endsWithin(abandonMs, admission.idle())) return;
+  if (await endsWithin(abandonMs, admission.idle())) return true;
   logger.error(`${admission.inFlightCount} deliveries did not stop when asked to`);
+  return false;
 }
 
 /** Gives the function that parks a delivery; concurrent calls share one statement. What ended instead is published. */

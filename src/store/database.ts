@@ -34,7 +34,7 @@ const readTurns = { atOnceMax: readConnectionsMax, perKeyMax: 2, waitingMax: 100
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const pipelines = openPipelines(url, options);
   const prisma = new PrismaClient({
-    adapter: new PrismaPg(surviveLosses(new Pool({ connectionString: url, max: 8 }), options.onIdleError), {
+    adapter: new PrismaPg(surviveLosses(new Pool({ connectionString: url, max: 8 }), options), {
       disposeExternalPool: true,
     }),
     // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
