@@ -9,16 +9,23 @@ const waitMsMax = 250;
 export interface Publishing {
   feed: Feed;
   onLost: (error: unknown) => void;
+  /**
+   * What may bring about the next change of the same deliveries; never rejects. It begins when the publish has settled, so
+   * that no other process publishes that change before this one.
+   */
+  follow?: () => Promise<void>;
 }
 
 /**
- * Publishes what has been committed. Never rejects, and never takes long: a publish that is slow goes on by itself, which
- * loses nothing, as the feed keeps the order, ends it before it is disposed, and tells its readers when it fails.
+ * Publishes what has been committed. Never rejects, and is not held up by a slow feed: the publish goes on by itself then,
+ * which loses nothing, as the feed ends it before it is disposed and tells its readers when it fails.
  */
 export async function publishSoon(
-  { feed, onLost }: Publishing,
+  { feed, onLost, follow }: Publishing,
   projectId: ProjectId,
   entries: readonly FeedEntry[],
 ): Promise<void> {
-  await endsWithin(waitMsMax, feed.publish(projectId, entries).catch(onLost));
+  const published = feed.publish(projectId, entries).catch(onLost);
+  const followed = published.then(async () => await follow?.());
+  if (await endsWithin(waitMsMax, published)) await followed;
 }

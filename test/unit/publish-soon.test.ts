@@ -37,22 +37,22 @@ test('what is published soon has been when it resolves', async () => {
   expect(lost).toEqual([]);
 });
 
-test('a feed that does not answer holds nobody up for longer than 250 ms, and its failure is told when it comes', async () => {
+test('a feed that does not answer holds nobody up for longer than 250 ms, and what follows waits for it', async () => {
   vi.useFakeTimers();
   const { promise, reject } = Promise.withResolvers<void>();
-  let done = false;
-  const publishing = publishSoon(
-    { feed: publishingIn(promise), onLost: (error) => lost.push(error) },
-    projectId,
-    entries,
-  );
+  let [done, followed] = [false, false];
+  const follow = async (): Promise<void> => void (followed = true);
+  const onLost = (error: unknown): void => void lost.push(error);
+  const publishing = publishSoon({ feed: publishingIn(promise), onLost, follow }, projectId, entries);
   void publishing.then(() => (done = true));
   await vi.advanceTimersByTimeAsync(249);
   expect(done).toBe(false);
   await vi.advanceTimersByTimeAsync(1);
   expect(done).toBe(true);
+  expect(followed).toBe(false);
   reject(new Error('away'));
   await vi.advanceTimersByTimeAsync(0);
+  expect(followed).toBe(true);
   expect(lost).toMatchObject([{ message: 'away' }]);
 });
 
