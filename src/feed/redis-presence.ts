@@ -108,7 +108,7 @@ export class RedisPresence implements AsyncDisposable {
     this.#endPause();
     await this.#running;
     if (this.#hasLoss) await this.#tryBeat();
-    if (this.#hasLoss || this.#away) return;
+    if (this.#generation === 0 || this.#hasLoss || this.#away) return; // of generation 0 is who never was registered
     await leave(this.#options.redis, this.#options, this.#publisherId).catch(this.#options.onError);
   }
 
