@@ -132,6 +132,19 @@ function print(what: string, mirror: FeedMirror, more = ''): void {
 
 const limits = { timeout: 240_000 };
 
+// The first, since a worker that another one kills is noticed after its end.
+test('workers that are restarted one after the other, which expires nothing', limits, async () => {
+  const mirror = await mirrorThrough(async () => {
+    for (let count = 0; count < 4; count += 1) {
+      await Promise.all(processes.lives.map(async ({ ready }) => await ready));
+      await processes.kill(processes.lives.slice(0, 1), 'SIGTERM');
+      processes.replace();
+    }
+  });
+  print('restarted', mirror);
+  expect(mirror.reasons).toEqual([]);
+});
+
 test('a volatile Redis that is killed and comes back empty', limits, async () => {
   const mirror = await mirrorThrough(async () => {
     await redis.kill();
@@ -173,16 +186,4 @@ test('workers that are killed with kill -9 at random moments', limits, async () 
   });
   print('workers killed', mirror);
   expect(mirror.expiredCount()).toBeGreaterThan(0);
-});
-
-test('workers that are restarted one after the other, which expires nothing', limits, async () => {
-  const mirror = await mirrorThrough(async () => {
-    for (let count = 0; count < 4; count += 1) {
-      await Promise.all(processes.lives.map(async ({ ready }) => await ready));
-      await processes.kill(processes.lives.slice(0, 1), 'SIGTERM');
-      processes.replace();
-    }
-  });
-  print('restarted', mirror);
-  expect(mirror.reasons).toEqual([]);
 });
