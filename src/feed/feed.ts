@@ -141,6 +141,8 @@ export interface Feed extends AsyncDisposable {
    * closed.
    */
   subscribe(projectId: ProjectId, options?: SubscribeOptions): Promise<FeedSubscription>;
+  /** Subscriptions of this process that have not ended. */
+  readonly subscriberCount: number;
   /** Resolves when the feed's server answers; rejects with the reason when it does not. */
   ping(): Promise<void>;
 }

@@ -87,6 +87,7 @@ describe('ticks', () => {
     feed = {
       subscribe,
       expireCursors: () => {},
+      subscriberCount: 0,
       publish: async (...args) => await inner.publish(...args),
       ping: async () => await inner.ping(),
       [Symbol.asyncDispose]: async () => await inner[Symbol.asyncDispose](),

@@ -24,6 +24,7 @@ function publishingIn(promise: Promise<void>): Feed {
     publish: async () => await promise,
     subscribe: async (...args) => await feed.subscribe(...args),
     expireCursors: () => feed.expireCursors(),
+    subscriberCount: 0,
     ping: async () => await feed.ping(),
     [Symbol.asyncDispose]: async () => await feed[Symbol.asyncDispose](),
   };
