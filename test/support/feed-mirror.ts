@@ -1,4 +1,6 @@
 import { setTimeout as after } from 'node:timers/promises';
+import { DeliveryStateFeedDocument, DeliveryStatesDocument, FeedPlaceDocument } from '../generated/graphql.ts';
+import type { DeliveryStateFeedSubscription, DeliveryStatesQuery } from '../generated/graphql.ts';
 import type { ApiClient, Watch } from './e2e-client.ts';
 
 // A client that keeps the state of every delivery by what the README tells: the list by query, then the feed behind the
@@ -19,24 +21,7 @@ export interface FeedMirror extends AsyncDisposable {
 const pauseMs = 100;
 const quietMs = 60_000;
 
-const listQuery = `query ($after: String) { deliveries(first: 100, after: $after) {
-  nodes { id status attemptCount } pageInfo { hasNextPage endCursor }
-} }`;
-const feedQuery = `subscription ($after: String) {
-  deliveryFeed(after: $after) { cursor delivery { id status attemptCount } }
-}`;
-
-interface State {
-  id: string;
-  status: string;
-  attemptCount: number;
-}
-interface ListPage {
-  deliveries: { nodes: State[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } };
-}
-interface FeedData {
-  deliveryFeed: { cursor: string; delivery: State | null };
-}
+type State = DeliveryStatesQuery['deliveries']['nodes'][number];
 
 /** Begins to follow the project of the client's key. Resolves when the list has been read. */
 export async function startFeedMirror(client: ApiClient): Promise<FeedMirror> {
@@ -60,7 +45,7 @@ class Mirror {
   readonly reasons: string[] = [];
   expiredCount = 0;
   readonly #client: ApiClient;
-  #watch: Watch<FeedData> | null = null;
+  #watch: Watch<DeliveryStateFeedSubscription> | null = null;
   #stopped = false;
 
   constructor(client: ApiClient) {
@@ -86,12 +71,12 @@ class Mirror {
 
   /** Reads the list behind a cursor, and gives that. */
   async read(): Promise<string> {
-    const { feedCursor } = await this.#ask<{ feedCursor: string }>('{ feedCursor }', {});
+    const { feedCursor } = await this.#client.run(FeedPlaceDocument, {});
     let place: string | null = null;
     do {
-      const { deliveries }: ListPage = await this.#ask<ListPage>(listQuery, { after: place });
+      const { deliveries }: DeliveryStatesQuery = await this.#client.run(DeliveryStatesDocument, { after: place });
       for (const state of deliveries.nodes) this.#take(state);
-      place = deliveries.pageInfo.hasNextPage ? deliveries.pageInfo.endCursor : null;
+      place = deliveries.pageInfo.hasNextPage ? (deliveries.pageInfo.endCursor ?? null) : null;
     } while (place !== null);
     return feedCursor;
   }
@@ -99,7 +84,7 @@ class Mirror {
   /** Follows the feed until it ends, and gives the cursor to go on behind; null when it has expired. */
   async #follow(start: string): Promise<string | null> {
     let cursor = start;
-    using watch = this.#client.watch<FeedData>(feedQuery, { after: cursor });
+    using watch = this.#client.watch<DeliveryStateFeedSubscription>(DeliveryStateFeedDocument, { after: cursor });
     this.#watch = watch;
     if (this.#stopped) return cursor;
     for (;;) {
@@ -113,15 +98,9 @@ class Mirror {
         return null;
       }
       const { delivery, cursor: next } = answer.data.deliveryFeed;
-      if (delivery !== null) this.#take(delivery);
+      if (delivery) this.#take(delivery);
       cursor = next;
     }
-  }
-
-  async #ask<Result>(query: string, variables: object): Promise<Result> {
-    const { data, errors } = await this.#client.ask<Result>(query, variables);
-    if (data === null) throw new Error(`the list could not be read: ${JSON.stringify(errors)}`);
-    return data;
   }
 
   #take({ id, status, attemptCount }: State): void {
