@@ -1,7 +1,7 @@
 import type { DeliveryStatus as Status } from '../src/domain/delivery.ts';
 import { matchesEventType } from '../src/domain/event-type.ts';
 import { uuidOf } from '../src/domain/ids.ts';
-import type { FeedChange, FeedEntry, FeedItem, FeedSubscription } from '../src/feed/feed.ts';
+import type { FeedChange, FeedEntry, FeedItem } from '../src/feed/feed.ts';
 import { Attempt } from './attempt.ts';
 import { builder } from './builder.ts';
 import { callerOf, projectUuidOf } from './caller.ts';
@@ -11,7 +11,7 @@ import { DeliveryStatus, ownedUuids, parseEventTypeFilters } from './delivery-fi
 import { loadWebhook } from './delivery-relations.ts';
 import { notFound } from './errors.ts';
 import { attemptRowOf, deliveryRowOf } from './feed-rows.ts';
-import { feedErrorOf, type LiveItem, liveItems, valueOf } from './live-items.ts';
+import { type LiveItem, liveItems, subscribeToFeed, valueOf } from './live-items.ts';
 import { findUuid } from './uuid.ts';
 import { Webhook } from './webhook.ts';
 
@@ -91,7 +91,7 @@ builder.queryFields((t) => ({
       'The newest place of the project’s feed. Ask for it, then read lists, then subscribe `after` it: nothing is missed ' +
       'in between.',
     resolve: async (_root, _args, context) => {
-      const source = await subscribeToFeed(context, null);
+      const source = await subscribeToFeed(context);
       await source.return?.();
       return source.cursor;
     },
@@ -112,12 +112,13 @@ builder.subscriptionFields((t) => ({
         description:
           'Goes on right behind this cursor: first what was missed, then live. Without it the feed is live from now, ' +
           'or over server-sent events behind the `Last-Event-ID` of the request. ' +
-          'CURSOR_EXPIRED when its place is no longer kept: read the list by query and subscribe anew.',
+          'CURSOR_EXPIRED when its place is no longer kept, or something behind it may be missing: read the list by query ' +
+          'and subscribe anew. UNAVAILABLE when the feed is away for now: subscribe again, a little later, in the same way.',
       }),
     },
     subscribe: async (_root, { filter, after }, context) => {
       const matches = await parseFeedFilter(context, filter ?? null);
-      const source = await subscribeToFeed(context, after ?? context.lastEventId ?? null);
+      const source = await subscribeToFeed(context, { after: after ?? context.lastEventId ?? null });
       return liveItems(source, { pick: (item) => (matches(item.entry) ? item : null), startArgument: 'after' });
     },
     resolve: (item) => valueOf(item),
@@ -135,7 +136,7 @@ builder.subscriptionFields((t) => ({
 async function watchDelivery(context: SchemaContext, id: string): Promise<AsyncIterable<LiveItem<DeliveryRow>>> {
   const { projectId } = callerOf(context);
   // Subscribed before the row is read, so that no change falls between.
-  const source = await subscribeToFeed(context, null);
+  const source = await subscribeToFeed(context);
   try {
     const current = await findDelivery(context, id);
     if (current === null) throw notFound('delivery', id);
@@ -155,14 +156,6 @@ async function findDelivery(context: SchemaContext, id: string): Promise<Deliver
     select: deliveryColumns,
     where: { id: uuid, projectId: projectUuidOf(context) },
   });
-}
-
-async function subscribeToFeed(context: SchemaContext, after: string | null): Promise<FeedSubscription> {
-  try {
-    return await context.feed.subscribe(callerOf(context).projectId, { after });
-  } catch (error) {
-    throw feedErrorOf(error);
-  }
 }
 
 /** What the filter lets through. Throws NOT_FOUND for a webhook that the project does not have. */

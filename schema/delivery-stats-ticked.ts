@@ -6,6 +6,7 @@ import { builder } from './builder.ts';
 import { callerOf } from './caller.ts';
 import { ownedUuids } from './delivery-filter.ts';
 import { badInput } from './errors.ts';
+import { feedErrorOf } from './live-items.ts';
 
 const everySecondsMax = 60;
 
@@ -65,10 +66,13 @@ builder.subscriptionField('deliveryStatsTicked', (t) =>
         throw badInput('everySeconds', `from 1 to ${everySecondsMax}`, everySeconds);
       }
       const uuids = await ownedUuids(context, 'webhook', webhookIds ?? null, 'webhookIds');
-      return await subscribeToTicks(context.feed, callerOf(context).projectId, {
+      const ticks = subscribeToTicks(context.feed, callerOf(context).projectId, {
         webhookIds: uuids && uuids.map((uuid) => idFromUuid('webhook', uuid)),
         everyMs: everySeconds * 1000,
         onWarning: context.onWarning,
+      });
+      return await ticks.catch((error: unknown) => {
+        throw feedErrorOf(error);
       });
     },
     resolve: (window, { everySeconds }) => ({ ...window, windowSeconds: everySeconds }),

@@ -1,3 +1,4 @@
+import type { FeedEntry } from '../src/feed/feed.ts';
 import { createdEntry } from '../src/feed/feed-entries.ts';
 import type { EmitInput, EmitResult } from '../src/store/emit-event.ts';
 import { announce } from './announce.ts';
@@ -32,17 +33,15 @@ export async function emitAndHint(
     return outcome?.status === 'fulfilled' ? [{ input, result: outcome.value }] : [];
   });
   // First to the feed: a watcher sees a delivery created before it sees it attempted.
-  await announceCreated(context, emitted, options.now);
-  hint(context, emitted, options);
+  await announce(context, createdEntries(emitted, options.now), async () => hint(context, emitted, options));
   for (const outcome of settled) if (outcome.status === 'rejected') throw outcome.reason;
   return emitted.map(({ result }) => result);
 }
 
-async function announceCreated(context: SchemaContext, emitted: readonly Emitted[], now: Date): Promise<void> {
-  const entries = emitted.flatMap(({ result }) =>
+function createdEntries(emitted: readonly Emitted[], now: Date): FeedEntry[] {
+  return emitted.flatMap(({ result }) =>
     result.kind === 'stored' ? result.deliveries.map((delivery) => createdEntry(result.event, delivery, now)) : [],
   );
-  await announce(context, entries);
 }
 
 /** Not awaited: the events are stored, and a queue that is slow or down must not keep their caller waiting. */

@@ -1,5 +1,13 @@
 import { GraphQLError } from 'graphql';
-import { FeedError, type FeedErrorCode, type FeedItem, type FeedSubscription } from '../src/feed/feed.ts';
+import {
+  FeedError,
+  type FeedErrorCode,
+  type FeedItem,
+  type FeedSubscription,
+  type SubscribeOptions,
+} from '../src/feed/feed.ts';
+import { callerOf } from './caller.ts';
+import type { SchemaContext } from './context.ts';
 import type { ErrorCode } from './errors.ts';
 
 /** What a subscription's field resolves: a value, or the error that ends the subscription. */
@@ -22,6 +30,18 @@ export interface LivePlan<Value> {
 export interface LiveItems<Value> extends AsyncIterableIterator<LiveItem<Value>> {
   readonly plan: LivePlan<Value>;
   readonly subscription: FeedSubscription;
+}
+
+/** Subscribes to the feed of the caller's project. Rejects with the GraphQL error that the feed's own means. */
+export async function subscribeToFeed(
+  context: SchemaContext,
+  options: SubscribeOptions = {},
+): Promise<FeedSubscription> {
+  try {
+    return await context.feed.subscribe(callerOf(context).projectId, options);
+  } catch (error) {
+    throw feedErrorOf(error);
+  }
 }
 
 /**
@@ -90,11 +110,20 @@ export function valueOf<Value>(item: LiveItem<Value>): Value {
 const codeByFeedCode = {
   CURSOR_EXPIRED: 'CURSOR_EXPIRED',
   BAD_CURSOR: 'BAD_USER_INPUT',
+  UNAVAILABLE: 'UNAVAILABLE',
 } as const satisfies Record<FeedErrorCode, ErrorCode>;
+
+/** When to ask again what cannot be answered now. */
+const retryAfterSeconds = 2;
+const retryLater = {
+  retryAfterSeconds,
+  http: { status: 503, headers: { 'retry-after': String(retryAfterSeconds) } },
+};
 
 /** The GraphQL error that a feed's error means to the caller; any other error is passed on as it is. */
 export function feedErrorOf(error: unknown): unknown {
   if (!(error instanceof FeedError)) return error;
-  const { message } = error;
-  return new GraphQLError(message, { extensions: { code: codeByFeedCode[error.code] }, originalError: error });
+  const code = codeByFeedCode[error.code];
+  const extensions = error.code === 'UNAVAILABLE' ? { code, ...retryLater } : { code };
+  return new GraphQLError(error.message, { extensions, originalError: error });
 }

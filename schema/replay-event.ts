@@ -54,12 +54,12 @@ async function replay(context: SchemaContext, target: ReplayTarget): Promise<Del
   });
   if (result.kind !== 'created' && result.kind !== 'resent') return refusedDelivery(refusalOf(result, target));
   const { delivery } = result;
-  await announceChange(context, result.kind === 'created' ? 'CREATED' : 'RESENT', delivery);
-  if (!delivery.held) {
+  await announceChange(context, result.kind === 'created' ? 'CREATED' : 'RESENT', delivery, async () => {
+    if (delivery.held) return;
     await context.enqueue([{ id: idFromUuid('delivery', delivery.id), webhookId: target.webhookId }], {
       urgency: 'urgent', // a person waits for it
     });
-  }
+  });
   return { delivery, userErrors: [] };
 }
 

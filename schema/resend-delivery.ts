@@ -41,9 +41,10 @@ async function resend(context: SchemaContext, deliveryId: DeliveryId): Promise<D
     actor: actorOf(context),
   });
   if (result.kind !== 'resent') return refusedDelivery(refusalOf(result, deliveryId));
-  await announceChange(context, 'RESENT', result.delivery);
-  await context.enqueue([{ id: deliveryId, webhookId: idFromUuid('webhook', result.delivery.webhookId) }], {
-    urgency: 'urgent', // a person waits for it
+  await announceChange(context, 'RESENT', result.delivery, async () => {
+    await context.enqueue([{ id: deliveryId, webhookId: idFromUuid('webhook', result.delivery.webhookId) }], {
+      urgency: 'urgent', // a person waits for it
+    });
   });
   return { delivery: result.delivery, userErrors: [] };
 }

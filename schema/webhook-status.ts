@@ -2,7 +2,7 @@ import { findId, idFromUuid, type ProjectId, uuidOf, type WebhookId } from '../s
 import type { DeliveryId } from '../src/domain/ids.ts';
 import { pauseWebhook, resumeWebhook } from '../src/store/webhook-status.ts';
 import { deleteWebhook } from '../src/store/webhooks.ts';
-import { announce } from './announce.ts';
+import { announce, announceAsRead } from './announce.ts';
 import { builder } from './builder.ts';
 import { actorOf, callerOf } from './caller.ts';
 import type { SchemaContext } from './context.ts';
@@ -98,15 +98,14 @@ async function changeStatus(
 async function announceCancelled(context: SchemaContext, cancelled: readonly DeliveryId[]): Promise<void> {
   for (let start = 0; start < cancelled.length; start += announcedAtOnceMax) {
     const uuids = cancelled.slice(start, start + announcedAtOnceMax).map((id) => uuidOf(id));
-    const rows = await context.database.prisma.delivery.findMany({
-      where: { id: { in: uuids } },
-      select: { ...deliveryColumns, event: { select: { type: true } } },
-      orderBy: { id: 'asc' },
+    await announceAsRead(context, async () => {
+      const rows = await context.database.prisma.delivery.findMany({
+        where: { id: { in: uuids } },
+        select: { ...deliveryColumns, event: { select: { type: true } } },
+        orderBy: { id: 'asc' },
+      });
+      const now = new Date();
+      return rows.map(({ event, ...row }) => changedEntry('CANCELLED', row, event.type, now));
     });
-    const now = new Date();
-    await announce(
-      context,
-      rows.map(({ event, ...row }) => changedEntry('CANCELLED', row, event.type, now)),
-    );
   }
 }

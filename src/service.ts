@@ -100,6 +100,10 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
     // A restart of the database breaks all of them at once; what that means is told as its outage.
     onIdleError: (error) => logger.debug({ err: error }, 'an idle database connection broke; the pool replaces it'),
     onOutage: tellOutage(logger, 'database'),
+    onUnknownOutcome: (error) => {
+      logger.debug({ err: error }, 'nobody knows whether a statement was committed: the cursors of the feed expire');
+      stack.feed.expireCursors();
+    },
   };
   const database = roles.gateway ? starting.use(await openWholeDatabase(stack.databaseUrl, databaseOptions)) : null;
   const pipelines = database ?? starting.use(openPipelines(stack.databaseUrl, databaseOptions));

@@ -1,4 +1,5 @@
 import { createdEntry, webhookEntry } from '../src/feed/feed-entries.ts';
+import { publishSoon } from '../src/feed/publish-soon.ts';
 import { attemptEntry, resentEntry } from './feed-entry.ts';
 import type { DueDelivery } from '../src/domain/delivery.ts';
 import type { ProjectId } from '../src/domain/ids.ts';
@@ -24,19 +25,20 @@ export interface AnnounceDeps {
  */
 export async function announce(deps: AnnounceDeps, change: DeliveryChange): Promise<void> {
   const { dispatch, decision, recorded } = change;
-  const told = publish(deps, dispatch.projectId, [attemptEntry(change, deps.now())]);
-  if (decision.kind === 'retry' && recorded.decided) {
-    await hint(deps, [{ id: dispatch.deliveryId, webhookId: dispatch.webhookId }], { delayMs: decision.delayMs });
-  }
-  await told;
-  if (recorded.exhausted !== null) await announceOwnEvent(deps, recorded.exhausted);
+  await publish(deps, dispatch.projectId, [attemptEntry(change, deps.now())], async () => {
+    if (decision.kind === 'retry' && recorded.decided) {
+      await hint(deps, [{ id: dispatch.deliveryId, webhookId: dispatch.webhookId }], { delayMs: decision.delayMs });
+    }
+    if (recorded.exhausted !== null) await announceOwnEvent(deps, recorded.exhausted);
+  });
 }
 
 /** Tells the feed that a webhook's status is another now, and the workers of the event that says so. Never rejects. */
 export async function announceHealth(deps: AnnounceDeps, webhook: WebhookRef, change: HealthChange): Promise<void> {
   if (!change.changed) return;
-  await publish(deps, webhook.projectId, [webhookEntry(webhook.webhookId, deps.now())]);
-  if (change.event !== null) await announceOwnEvent(deps, change.event);
+  await publish(deps, webhook.projectId, [webhookEntry(webhook.webhookId, deps.now())], async () => {
+    if (change.event !== null) await announceOwnEvent(deps, change.event);
+  });
 }
 
 /** Tells the feed what a recovery sent again, at most 1,000, and the workers what of it is due. Never rejects. */
@@ -48,28 +50,27 @@ export async function announceResent(
   if (resent.length === 0) return;
   const now = deps.now();
   const entries = resent.map((delivery) => resentEntry(delivery, now));
-  await publish(deps, projectId, entries);
-  await hint(
-    deps,
-    resent.filter(({ dueAt }) => dueAt !== null),
-  );
+  const due = resent.filter(({ dueAt }) => dueAt !== null);
+  await publish(deps, projectId, entries, async () => await hint(deps, due));
 }
 
-/** Publishes entries. Never rejects. */
-export async function publish(deps: AnnounceDeps, projectId: ProjectId, entries: readonly FeedEntry[]): Promise<void> {
-  await deps.feed
-    .publish(projectId, entries)
-    .catch((error: unknown) => deps.onLost('a change was not published to the feed; the lists show it', error));
+/** Publishes entries, and then does what may bring about the next change of their deliveries. Never rejects. */
+export async function publish(
+  deps: AnnounceDeps,
+  projectId: ProjectId,
+  entries: readonly FeedEntry[],
+  follow: () => Promise<void> = async () => {},
+): Promise<void> {
+  const onLost = (error: unknown): void =>
+    deps.onLost('a change was not published to the feed; the lists show it', error);
+  await publishSoon({ feed: deps.feed, onLost, follow }, projectId, entries);
 }
 
 async function announceOwnEvent(deps: AnnounceDeps, { event, deliveries }: OwnEvent): Promise<void> {
   if (deliveries.length === 0) return;
   const entries = deliveries.map((delivery) => createdEntry(event, delivery, deps.now()));
-  await publish(deps, event.projectId, entries);
-  await hint(
-    deps,
-    deliveries.filter(({ status, held }) => status === 'PENDING' && !held),
-  );
+  const due = deliveries.filter(({ status, held }) => status === 'PENDING' && !held);
+  await publish(deps, event.projectId, entries, async () => await hint(deps, due));
 }
 
 async function hint(deps: AnnounceDeps, due: readonly DueDelivery[], options?: EnqueueOptions): Promise<void> {

@@ -66,7 +66,10 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
       return result;
     },
     record: async (dispatch, result, decision) => {
-      const recorded = await record({ dispatch, result, decision });
+      const recorded = await record({ dispatch, result, decision }).catch((error: unknown) => {
+        announcing.feed.expireCursors(); // some of it may have been committed, and is not announced
+        throw error;
+      });
       const change = { dispatch, result, decision, recorded };
       await health.obey(change);
       logAttempt(logger, change);

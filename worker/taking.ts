@@ -87,7 +87,8 @@ async function stopTaking(
   const waiting = admission.stop();
   await consumer[Symbol.asyncDispose]();
   await putBack(deps, waiting);
-  await endOrAbort({ admission, stop, untilMs }, deps.logger);
+  const ended = await endOrAbort({ admission, stop, untilMs }, deps.logger);
+  if (!ended) deps.feed.expireCursors(); // they may yet commit what nobody announces any more
 }
 
 function ignoreStop(): void {}

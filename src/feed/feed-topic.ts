@@ -1,7 +1,7 @@
 import { cursorExpired, cursorText } from './cursor.ts';
 import type { FeedPosition } from './cursor.ts';
 import { FeedRing } from './feed-ring.ts';
-import type { FeedEntry, FeedItem } from './feed.ts';
+import type { FeedEntry, FeedError, FeedItem } from './feed.ts';
 
 /**
  * What a process knows of one project's feed: the newest items, shared by all its subscriptions, how far the feed has
@@ -12,6 +12,7 @@ export class FeedTopic {
   readonly #waiting = new Set<() => void>();
   #epoch: string;
   #head: number;
+  #failure: FeedError | null = null;
 
   constructor(ringSize: number, epoch: string, head: number) {
     this.#recent = new FeedRing(ringSize);
@@ -44,8 +45,15 @@ export class FeedTopic {
     this.#advance(this.#recent.next - 1);
   }
 
+  /** Gives the error to everyone who reads, until how far the log has come is learnt again. */
+  fail(error: FeedError): void {
+    this.#failure = error;
+    this.wake();
+  }
+
   /** Learns how far the log has come; another epoch forgets all items. */
   learn(epoch: string, head: number): void {
+    this.#failure = null;
     if (epoch === this.#epoch) {
       this.#advance(head);
       return;
@@ -56,8 +64,12 @@ export class FeedTopic {
     this.wake();
   }
 
-  /** The item after the position, `'LATER'` when it is not published yet, `'LOG'` when it is but not in memory. Throws FeedError CURSOR_EXPIRED when the epoch is over. */
+  /**
+   * The item after the position, `'LATER'` when it is not published yet, `'LOG'` when it is but not in memory. Throws
+   * FeedError CURSOR_EXPIRED when the epoch is over, or what it was made to fail with.
+   */
   read(position: FeedPosition): FeedItem | 'LATER' | 'LOG' {
+    if (this.#failure !== null) throw this.#failure;
     if (position.epoch !== this.#epoch) throw cursorExpired(position);
     if (position.n >= this.#head) return 'LATER';
     return this.#recent.find(position.n + 1) ?? 'LOG';

@@ -2,8 +2,8 @@ import type { AttemptErrorCode, AttemptTrigger, DeliveryStatus, FailureReason } 
 import type { AttemptId, DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
 
 // src/feed: the live stream of delivery changes, one topic per project. Invariant: a subscriber sees every item after
-// its cursor, in order, once; where that is impossible it gets FeedError CURSOR_EXPIRED instead of silence. A subscription
-// is only a position: it is pulled from memory or the log, so nothing is queued for a reader, however slow.
+// its cursor, in order, once; where that is impossible it gets FeedError CURSOR_EXPIRED instead of silence, also for what
+// was committed and never published (redis-presence.ts says how). A subscription is only a position: it is pulled from memory or the log, so nothing is queued for a reader, however slow.
 // The worker and the gateway publish; subscriptions read. Two implementations of this one contract:
 // in-process-feed.ts and redis-feed.ts.
 
@@ -70,22 +70,32 @@ export interface FeedItem {
   entry: FeedEntry;
 }
 
-export type FeedErrorCode = 'CURSOR_EXPIRED' | 'BAD_CURSOR';
+export type FeedErrorCode = 'CURSOR_EXPIRED' | 'BAD_CURSOR' | 'UNAVAILABLE';
 
-/** Why a subscription cannot start or go on: the cursor's place is no longer kept (or its log was lost), or is no cursor at all. */
+/**
+ * Why a subscription cannot start or go on: the cursor's place is no longer kept (or its log was lost, or something may be
+ * missing behind it), it is no cursor at all, or the feed's server does not answer for now; the cursor is still good then.
+ */
 export class FeedError extends Error {
   override readonly name = 'FeedError';
   readonly code: FeedErrorCode;
 
-  constructor(code: FeedErrorCode, message: string) {
-    super(message);
+  constructor(code: FeedErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
 }
 
+/** The error for a feed whose server does not answer. */
+export function feedUnavailable(cause?: unknown): FeedError {
+  const message = 'The feed is away for the moment: subscribe again in a few seconds, behind the same cursor.';
+  return new FeedError('UNAVAILABLE', message, { cause });
+}
+
 /**
  * A live reader. Iterating gives every item after its start, in order, once; it waits when there is none, ends quietly
- * after `return()`, abort or the feed's disposal, and throws FeedError CURSOR_EXPIRED when it fell behind the log.
+ * after `return()`, abort or the feed's disposal, and throws FeedError CURSOR_EXPIRED when it fell behind the log or may
+ * miss something, and UNAVAILABLE when the feed's server has been away for some seconds.
  */
 export interface FeedSubscription extends AsyncIterableIterator<FeedItem> {
   /** Its place: the cursor right behind which it goes on. */
@@ -94,7 +104,8 @@ export interface FeedSubscription extends AsyncIterableIterator<FeedItem> {
   readonly ended: boolean;
   /**
    * The items right behind its place, at most `countMax`, without moving on; none when nothing more is published yet. What
-   * is in the log only comes as a promise, of which none means: ask again. Throws or rejects with FeedError CURSOR_EXPIRED.
+   * is in the log only comes as a promise, of which none means: ask again. Throws or rejects with FeedError CURSOR_EXPIRED
+   * or UNAVAILABLE.
    */
   peek(countMax: number): readonly FeedItem[] | Promise<readonly FeedItem[]>;
   /** Moves on by as many items as `peek` gave, or fewer. Not to be mixed with a `next()` that is under way. */
@@ -114,13 +125,20 @@ export interface Feed extends AsyncDisposable {
   /**
    * Appends the entries to the project's feed, in order; up to 1,000 are contiguous. Concurrent calls are coalesced.
    * The entries must not be changed afterwards. Rejects when the feed is closed or its server cannot be reached within
-   * its limit; some entries may then have been published, so a caller that tries again may double them.
+   * its limit, at once while it is known to be away; some entries may then have been published, so a caller that tries
+   * again may double them. What was lost so expires every cursor.
    */
   publish(projectId: ProjectId, entries: readonly FeedEntry[]): Promise<void>;
   /**
+   * Says that something may have been committed that nobody will publish. Every cursor given so far expires, of all
+   * projects, as soon as the feed's server answers: whoever reads is told, and reads the lists anew.
+   */
+  expireCursors(): void;
+  /**
    * Starts a subscription; once this has resolved, nothing published later is missed. It has ended already when the
    * signal is aborted. Subscriptions share the items they give: readers do not change them.
-   * Rejects with FeedError BAD_CURSOR or CURSOR_EXPIRED, or when the feed is closed or its server cannot be reached.
+   * Rejects with FeedError BAD_CURSOR, CURSOR_EXPIRED or, when its server does not answer, UNAVAILABLE; and when the feed is
+   * closed.
    */
   subscribe(projectId: ProjectId, options?: SubscribeOptions): Promise<FeedSubscription>;
   /** Subscriptions of this process that have not ended. */

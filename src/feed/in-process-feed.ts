@@ -47,6 +47,10 @@ class InProcessFeed implements Feed {
     await turn(); // without it a loop of publishes would leave the readers no turn until they fell out of the log
   }
 
+  expireCursors(): void {
+    for (const { topic } of this.#logs.values()) topic.learn(createEpoch(), 0);
+  }
+
   async subscribe(projectId: ProjectId, options: SubscribeOptions = {}): Promise<FeedSubscription> {
     this.#assertOpen();
     const after = options.after == null ? null : parseCursor(options.after);

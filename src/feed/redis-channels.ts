@@ -1,11 +1,18 @@
 import type { Redis } from 'ioredis';
 import type { ProjectId } from '../domain/ids.ts';
+import type { FeedError } from './feed.ts';
 import { channelOf, parseAnnouncement } from './redis-log.ts';
+import { generationChannel } from './redis-registry.ts';
 import { RedisTopic } from './redis-topic.ts';
 import type { RedisTopicOptions } from './redis-topic.ts';
 
 /** A server that never sends anything on a dead connection is found out by asking it this often. */
 const heartbeatMs = 10_000;
+
+export interface RedisChannelsOptions extends RedisTopicOptions {
+  /** Told of each generation that is announced. */
+  onGeneration: (generation: number) => void;
+}
 
 interface Channel {
   topic: RedisTopic;
@@ -19,14 +26,16 @@ interface Channel {
  */
 export class RedisChannels {
   readonly #subscriber: Redis;
-  readonly #options: RedisTopicOptions;
+  readonly #options: RedisChannelsOptions;
+  readonly #generationChannel: string;
   readonly #channels = new Map<string, Channel>();
   readonly #heartbeat: NodeJS.Timeout;
 
   /** `subscriber` must not resubscribe by itself: it would not say when the channels are live again. */
-  constructor(subscriber: Redis, options: RedisTopicOptions) {
+  constructor(subscriber: Redis, options: RedisChannelsOptions) {
     this.#subscriber = subscriber;
     this.#options = options;
+    this.#generationChannel = generationChannel(options.log);
     subscriber.on('message', (name: string, text: string) => this.#take(name, text));
     subscriber.on('ready', () => void this.#resubscribe());
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs).unref();
@@ -53,6 +62,16 @@ export class RedisChannels {
     if (channel !== undefined) this.#release(name, channel);
   }
 
+  /** Has every topic learn how far its log has come, as soon as the server answers. */
+  refresh(): void {
+    for (const { topic } of this.#channels.values()) topic.refresh();
+  }
+
+  /** Gives the error to everyone who reads, until their topics have been refreshed. */
+  fail(error: FeedError): void {
+    for (const { topic } of this.#channels.values()) topic.fail(error);
+  }
+
   /** Closes every topic. */
   close(): void {
     clearInterval(this.#heartbeat);
@@ -76,6 +95,7 @@ export class RedisChannels {
   }
 
   #take(name: string, text: string): void {
+    if (name === this.#generationChannel) return this.#options.onGeneration(Number(text));
     const channel = this.#channels.get(name);
     if (channel === undefined) {
       // Subscribed by a command that was given up and then sent after all, or not yet unsubscribed: asking twice is harmless.
@@ -91,9 +111,8 @@ export class RedisChannels {
 
   async #resubscribe(): Promise<void> {
     const channels = new Map(this.#channels);
-    if (channels.size === 0) return;
     try {
-      await this.#subscriber.subscribe(...channels.keys());
+      await this.#subscriber.subscribe(this.#generationChannel, ...channels.keys());
       for (const { topic } of channels.values()) topic.refresh();
     } catch (error) {
       this.#options.onError(error);

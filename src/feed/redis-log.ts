@@ -11,6 +11,8 @@ export interface RedisLogSettings {
   logLength: number;
   /** A log nobody publishes to or reads is dropped after this long; its cursors expire. */
   idleMs: number;
+  /** Gives the latest generation that this process knows of (redis-presence.ts). */
+  generation: () => number;
 }
 
 /** Items appended in one message. */
@@ -23,19 +25,22 @@ export interface Announcement {
 
 /**
  * Begins every script: finds the log's epoch and sequence, or starts a new life under the epoch in ARGV[1] when any of it
- * was lost: the keys were evicted, flushed or expired, or the server is another one than wrote them. The last matters
- * because a restart may restore an old snapshot, whose sequence would give numbers out a second time.
- * A server that keeps INFO from us has an empty name.
+ * was lost: the keys were evicted, flushed or expired, the server is another one than wrote them, or a generation later
+ * than the log's is known, in ARGV[3]. That of the server matters because a restart may restore an old snapshot, whose
+ * sequence would give numbers out a second time. A server that keeps INFO from us has an empty name.
  */
 const prelude = `
 local info = redis.pcall('INFO', 'server')
 local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
-local epoch, seq, writer = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'server'))
+local epoch, seq, writer, generation = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'server', 'generation'))
 seq = tonumber(seq or 0)
-if not epoch or writer ~= server or (seq > 0 and redis.call('EXISTS', KEYS[2]) == 0) then
-  epoch, seq = ARGV[1], 0
+generation = tonumber(generation or 0)
+local known = tonumber(ARGV[3])
+if not epoch or writer ~= server or generation < known or (seq > 0 and redis.call('EXISTS', KEYS[2]) == 0) then
+  epoch, seq, generation = ARGV[1], 0, math.max(generation, known)
   redis.call('DEL', KEYS[1], KEYS[2])
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'server', server)
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'server', server,
+    'generation', string.format('%.0f', generation))
 end
 `;
 
@@ -45,25 +50,29 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 `;
 
-/** Appends ARGV[5...] with contiguous ids and tells the channel ARGV[4]. */
+/**
+ * Appends ARGV[6...] with contiguous ids and tells the channel ARGV[5]; when the log is of a later generation than is known,
+ * it gives that and does nothing.
+ */
 const appendScript = `${prelude}
-local count = #ARGV - 4
+if generation > known then return string.format('%.0f', generation) end
+local count = #ARGV - 5
 redis.call('HINCRBY', KEYS[1], 'seq', count)
 for i = 1, count do
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], (seq + i) .. '-0', 'e', ARGV[4 + i])
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], (seq + i) .. '-0', 'e', ARGV[5 + i])
 end
 ${keepAlive}
-redis.call('PUBLISH', ARGV[4], '["' .. epoch .. '",' .. (seq + 1) .. ',[' .. table.concat(ARGV, ',', 5) .. ']]')
-return seq + count
+redis.call('PUBLISH', ARGV[5], '["' .. epoch .. '",' .. (seq + 1) .. ',[' .. table.concat(ARGV, ',', 6) .. ']]')
+return false
 `;
 
-/** Gives epoch, sequence, number of the oldest item, and the ids and entries of ARGV[4] items from number ARGV[3]. */
+/** Gives epoch, sequence, number of the oldest item, and the ids and entries of ARGV[5] items from number ARGV[4]. */
 const readScript = `${prelude}
 local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
 local first = oldest[1] and string.match(oldest[1][1], '%d+') or (seq + 1)
 local reply = { epoch, tostring(seq), tostring(first) }
-if ARGV[4] ~= '0' then
-  for _, row in ipairs(redis.call('XRANGE', KEYS[2], ARGV[3] .. '-0', '+', 'COUNT', ARGV[4])) do
+if ARGV[5] ~= '0' then
+  for _, row in ipairs(redis.call('XRANGE', KEYS[2], ARGV[4] .. '-0', '+', 'COUNT', ARGV[5])) do
     table.insert(reply, row[1])
     table.insert(reply, row[2][2])
   end
@@ -77,25 +86,27 @@ export function channelOf(settings: RedisLogSettings, projectId: ProjectId): str
   return `${settings.keyPrefix}:{${projectId}}:live`;
 }
 
-/** Appends entries (as JSON text) to a project's log, contiguously, and announces them, in one script. Rejects when the server does not answer. */
+/**
+ * Appends entries (as JSON text) to a project's log, contiguously, and announces them, in one script; gives null then. A
+ * later generation than the known one is given, and nothing was appended. Rejects when the server does not answer.
+ */
 export async function appendToLog(
   redis: Redis,
   settings: RedisLogSettings,
   projectId: ProjectId,
   entries: readonly string[],
-): Promise<void> {
-  const { logLength, idleMs } = settings;
+): Promise<number | null> {
   const channel = channelOf(settings, projectId);
-  await redis.eval(
+  const later = await redis.eval(
     appendScript,
     2,
     ...keysOf(settings, projectId),
-    createEpoch(),
-    idleMs,
-    logLength,
+    ...preludeArguments(settings),
+    settings.logLength,
     channel,
     ...entries,
   );
+  return later === null ? null : Number(later);
 }
 
 /** What a project's log holds now. Rejects when the server does not answer. */
@@ -112,8 +123,12 @@ export async function readLog(
   range: { from: number; count: number },
 ): Promise<{ state: LogState; items: readonly FeedItem[] }> {
   const keys = keysOf(settings, projectId);
-  const reply = await redis.eval(readScript, 2, ...keys, createEpoch(), settings.idleMs, range.from, range.count);
+  const reply = await redis.eval(readScript, 2, ...keys, ...preludeArguments(settings), range.from, range.count);
   return parseReply(reply);
+}
+
+function preludeArguments({ idleMs, generation }: RedisLogSettings): [epoch: string, idleMs: number, known: number] {
+  return [createEpoch(), idleMs, generation()];
 }
 
 function keysOf(settings: RedisLogSettings, projectId: ProjectId): [meta: string, log: string] {

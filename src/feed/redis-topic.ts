@@ -79,6 +79,11 @@ export class RedisTopic implements FeedSource {
     return this.#memory.onceChanged(wake);
   }
 
+  /** The log cannot be asked: everyone who reads is told, until it has been asked again. */
+  fail(error: FeedError): void {
+    this.#memory.fail(error);
+  }
+
   /** Stops asking the log. */
   close(): void {
     this.#closing.abort();

@@ -44,6 +44,8 @@ export function createEventStream(response: ServerResponse): EventStream {
           return !response.writableNeedDrain;
         },
         write: (batch) => void response.write(batch.events),
+        // Without `complete`, which would tell the client that there is nothing to come back for.
+        closeForNow: () => void response.destroy(),
       });
       await Promise.race([live.ended, closed]);
       served = null;

@@ -1,7 +1,7 @@
 import { haveSameRights } from './share-key.ts';
 import type { Caller } from '../../schema/context.ts';
 import type { LiveItems } from '../../schema/live-items.ts';
-import type { FeedSubscription } from '../feed/feed.ts';
+import { FeedError, type FeedSubscription } from '../feed/feed.ts';
 import type { FanOut, Turnable } from './fan-out.ts';
 import type { FeedBatch } from './feed-batch.ts';
 import type { SharedGroup } from './shared-group.ts';
@@ -11,6 +11,8 @@ export interface FeedSink {
   /** Whether it takes a batch now. When not, it calls `resume` once it does, or never when its connection ends. */
   isReady(resume: () => void): boolean;
   write(batch: FeedBatch): void;
+  /** Ends its connection, in a way that has the other side come back by itself, and a little later. */
+  closeForNow(): void;
 }
 
 export interface LiveSubscriptionOptions {
@@ -142,8 +144,13 @@ export class LiveSubscription implements Turnable {
     this.#ready();
   }
 
-  /** The feed's failure is the last that the subscriber gets. */
+  /** The feed's failure is the last that the subscriber gets. One that is away for now ends no subscription: it closes its connection. */
   async #fail(error: unknown): Promise<void> {
+    if (error instanceof FeedError && error.code === 'UNAVAILABLE') {
+      this.#options.onErrorCodes([error.code]);
+      this.#sink?.closeForNow();
+      return this.end();
+    }
     try {
       const batch = await this.#group.batchOfError(error);
       this.#options.onErrorCodes(batch.errorCodes);

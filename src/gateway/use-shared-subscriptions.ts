@@ -52,10 +52,14 @@ type ResultProcessHook = Parameters<NonNullable<Plugin['onResultProcess']>>[0];
 function tellPlaceIsLost(hook: ResultProcessHook): void {
   const { result } = hook;
   const errors = 'errors' in result ? result.errors : undefined;
-  if (!('errors' in result) || errors?.some((error) => rootOf(error) instanceof FeedError) !== true) return;
+  if (!('errors' in result) || errors?.some((error) => hasLostPlace(rootOf(error))) !== true) return;
   const events = eventsOfLostPlace(formatResult(result));
   const headers = { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache, no-transform' };
   hook.setResultProcessor((_result, { Response }) => new Response(events, { headers }), 'text/event-stream');
+}
+
+function hasLostPlace(error: unknown): boolean {
+  return error instanceof FeedError && error.code !== 'UNAVAILABLE';
 }
 
 /**

@@ -63,7 +63,8 @@ export function startLive(session: Session, id: string, live: LiveSubscription):
   session.live.add(live);
   if (session.caller !== null && session.caller.kind !== 'ADMINISTRATOR') live.changeCaller(session.caller); // may have changed since the operation came
   void live.ended.then(() => session.live.delete(live));
-  live.start(createWebsocketSink(id, session.socket, session.request.socket));
+  const close = (): void => closeSocket(session.socket, tryAgainLater, 'The feed is away');
+  live.start(createWebsocketSink(id, session.socket, session.request.socket, close));
   return {
     async next() {
       await live.ended;

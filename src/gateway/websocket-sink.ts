@@ -4,9 +4,9 @@ import type { FeedSink } from './live-subscription.ts';
 
 /**
  * Writes a subscription's results to its socket as `next` messages of graphql-transport-ws, each batch in one write. `ws`
- * writes whole frames, uncompressed, to the same connection, so nothing comes between.
+ * writes whole frames, uncompressed, to the same connection, so nothing comes between. `close` closes the socket for now.
  */
-export function createWebsocketSink(id: string, socket: WebSocket, connection: Socket): FeedSink {
+export function createWebsocketSink(id: string, socket: WebSocket, connection: Socket, close: () => void): FeedSink {
   const prefix = ownBytes(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
   connection.setMaxListeners(0); // each of its subscriptions may wait for the same drain
   return {
@@ -22,6 +22,7 @@ export function createWebsocketSink(id: string, socket: WebSocket, connection: S
         return connection.writableLength === 0;
       });
     },
+    closeForNow: close,
   };
 }
 

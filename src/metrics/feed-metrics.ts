@@ -25,7 +25,7 @@ export function createFeedMetrics(registry: Registry): FeedMetrics {
   });
   const failures = new Counter({
     name: 'posthorn_feed_publish_failures_total',
-    help: 'Calls to publish to the feed that failed; their items are in the lists only.',
+    help: 'Calls to publish to the feed that failed; those who watch are told to read the lists.',
     registers: [registry],
   });
   let metered: Feed | null = null;
@@ -44,6 +44,7 @@ export function createFeedMetrics(registry: Registry): FeedMetrics {
           }
           published.inc(entries.length);
         },
+        expireCursors: () => feed.expireCursors(),
         subscribe: async (projectId, options) => await feed.subscribe(projectId, options),
         get subscriberCount() {
           return feed.subscriberCount;

@@ -39,7 +39,7 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
   const pipelines = openPipelines(url, options);
   const prismaPool = new Pool({ connectionString: url, max: connectionsMax.prisma, ...poolLimits(prismaStatementMs) });
   const prisma = new PrismaClient({
-    adapter: new PrismaPg(surviveLosses(prismaPool, options.onIdleError), { disposeExternalPool: true }),
+    adapter: new PrismaPg(surviveLosses(prismaPool, options), { disposeExternalPool: true }),
     // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
     transactionOptions: { maxWait: 10_000, timeout: 10_000 },
   });

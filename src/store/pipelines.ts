@@ -1,6 +1,7 @@
 import { Pool } from 'pg';
 import { Outage } from '../outage.ts';
 import { checkWritable, isDatabaseAway } from './database-away.ts';
+import { watchUnknownOutcomes } from './unknown-outcomes.ts';
 import type { OutageOptions } from '../outage.ts';
 import type { PoolConfig, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 
@@ -26,6 +27,8 @@ export interface DatabaseOptions {
   onIdleError?: (error: Error) => void;
   /** Told when the database goes away, and when it is back. */
   onOutage?: Pick<OutageOptions, 'onBegin' | 'onEnd'>;
+  /** Told when something may have been committed though its statement has rejected (unknown-outcomes.ts). */
+  onUnknownOutcome?: (error: Error) => void;
 }
 
 interface PoolOptions extends DatabaseOptions {
@@ -72,14 +75,15 @@ export function openPipelines(url: string, options: DatabaseOptions = {}): Pipel
 }
 
 /** Opens a pool whose sessions plan as told; it connects on first use. */
-export function openPool(url: string, { max, planning, statementTimeoutMs = 5_000, onIdleError }: PoolOptions): Pool {
+export function openPool(url: string, options: PoolOptions): Pool {
+  const { max, planning, statementTimeoutMs = 5_000 } = options;
   const pool = new Pool({
     connectionString: url,
     max,
     options: planning.map((setting) => `-c ${setting}`).join(' '),
     ...poolLimits(statementTimeoutMs),
   });
-  return surviveLosses(pool, onIdleError);
+  return surviveLosses(pool, options);
 }
 
 /**
@@ -98,10 +102,11 @@ export function poolLimits(statementTimeoutMs: number): PoolConfig {
 
 /**
  * Lets the process outlive the loss of any of the pool's connections: the statement under way rejects with it, and
- * `onIdleError` is told when there was none. A connection that has just been handed out, or is being closed, has no
+ * `onIdleError` is told when there was none, `onUnknownOutcome` when there was. A connection that has just been handed out, or is being closed, has no
  * listener of the pool's own, and an error event that nobody hears ends the process.
  */
-export function surviveLosses(pool: Pool, onIdleError?: (error: Error) => void): Pool {
+export function surviveLosses(pool: Pool, { onIdleError, onUnknownOutcome }: DatabaseOptions): Pool {
+  if (onUnknownOutcome !== undefined) watchUnknownOutcomes(pool, onUnknownOutcome);
   pool.on('error', (error) => onIdleError?.(error));
   pool.on('connect', (client) => client.on('error', ignoreLost));
   return pool;
@@ -117,16 +122,19 @@ export async function inTransaction<Result>(
   pool: 'pipeline' | 'upkeep' = 'pipeline',
 ): Promise<Result> {
   const client = await database[pool].connect();
-  let failed = true;
+  let failure: Error | boolean = true;
   try {
     await client.query('begin');
     const result = await work(client);
     await client.query('commit');
-    failed = false;
+    failure = false;
     return result;
+  } catch (error) {
+    if (error instanceof Error) failure = error;
+    throw error;
   } finally {
     // The server rolls back what its connection no longer asks for; a connection in doubt is not used again.
-    client.release(failed);
+    client.release(failure);
   }
 }
 

@@ -195,6 +195,26 @@ describe.each(implementations)('the feed $name', ({ start }) => {
     }
   });
 
+  test('expired cursors: whoever reads or comes back is told, in every project, and what is published then is read', async () => {
+    await using feed = await start();
+    const projectIds = [newProjectId(), newProjectId(), newProjectId()] as const;
+    const cursors = await Promise.all(projectIds.map(async (projectId) => await cursorsOf(feed, projectId, 60)));
+    const waiting = await feed.subscribe(projectIds[0]);
+    const behind = await feed.subscribe(projectIds[1], { after: cursors[1]?.[0] ?? null });
+    const next = waiting.next();
+    await turn();
+    feed.expireCursors();
+    await expect(next).rejects.toMatchObject({ name: 'FeedError', code: 'CURSOR_EXPIRED' });
+    await expect(untilEnd(behind)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' });
+    for (const [index, projectId] of projectIds.entries()) {
+      const after = cursors[index]?.at(-1) ?? null;
+      await expect(feed.subscribe(projectId, { after })).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' });
+      const fresh = await feed.subscribe(projectId);
+      await feed.publish(projectId, [entryOf('afterwards')]);
+      expect(await takeLabels(fresh, 1)).toEqual(['afterwards']);
+    }
+  });
+
   test.each([
     '',
     'x',
@@ -371,6 +391,10 @@ describe.each(implementations)('the feed $name', ({ start }) => {
     expect(unexpected).toEqual([]);
   });
 });
+
+async function untilEnd(subscription: FeedSubscription): Promise<void> {
+  for await (const _item of subscription);
+}
 
 /** In a function of its own, so that no local of the test keeps the item. */
 async function rememberWeakly(subscription: FeedSubscription): Promise<WeakRef<FeedItem>> {

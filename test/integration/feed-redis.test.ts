@@ -207,18 +207,18 @@ test('a feed does not start without its Redis, and says where it looked without 
   );
 });
 
-test('the channel is left with the last reader', async () => {
+test('the channel of a project is left with the last reader', async () => {
   await using feed = await startFeed();
   await using admin = connectAdmin();
   const projectId = newProjectId();
   const readers = [await feed.subscribe(projectId), await feed.subscribe(projectId)];
-  expect(await admin.pubsub('CHANNELS', '*')).toHaveLength(1);
+  expect(await admin.pubsub('CHANNELS', '*:live')).toHaveLength(1);
   await readers[0]?.return?.();
-  expect(await admin.pubsub('CHANNELS', '*')).toHaveLength(1);
+  expect(await admin.pubsub('CHANNELS', '*:live')).toHaveLength(1);
   await readers[1]?.return?.();
   await feed.subscribe(projectId, { signal: AbortSignal.abort() });
   await expect(feed.subscribe(projectId, { after: '0123456789abcdef-1' })).rejects.toThrow('no longer keeps');
-  await vi.waitFor(async () => expect(await admin.pubsub('CHANNELS', '*')).toEqual([]), limit);
+  await vi.waitFor(async () => expect(await admin.pubsub('CHANNELS', '*:live')).toEqual([]), limit);
 });
 
 test('the log of a project is bounded and expires when nobody uses it', async () => {
@@ -227,7 +227,7 @@ test('the log of a project is bounded and expires when nobody uses it', async ()
   const projectId = newProjectId();
   for (let n = 1; n <= 2000; n += 100) await feed.publish(projectId, entriesOf(n, n + 99));
   const keys = await admin.keys('*');
-  expect(new Set(keys.map((key) => key.split(':').at(-1)))).toEqual(new Set(['log', 'meta']));
+  expect(new Set(keys.map((key) => key.split(':').at(-1)))).toEqual(new Set(['log', 'meta', 'publishers']));
   for (const key of keys) expect(await admin.pttl(key)).toBeGreaterThan(0);
   expect(await admin.xlen(`posthorn:feed:{${projectId}}:log`)).toBeLessThan(300);
 });

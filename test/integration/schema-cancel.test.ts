@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { FeedEntry, FeedSubscription } from '../../src/feed/feed.ts';
+import { announceAsRead } from '../../schema/announce.ts';
 import { openSchemaFixture, type SchemaFixture } from '../support/schema-fixture.ts';
 import { addDelivery, addWebhook } from '../support/store-fixture.ts';
 
@@ -86,4 +87,11 @@ test('what is no delivery of the project is not found', async () => {
   for (const { data } of answers) {
     expect(data.cancelDelivery).toMatchObject({ delivery: null, userErrors: [{ code: 'NOT_FOUND' }] });
   }
+});
+
+test('a change that cannot be read again for the feed fails nothing, and expires the cursors', async () => {
+  const watching = await fixture.feed.subscribe(fixture.projectId);
+  await announceAsRead(fixture.contextOf(fixture.projectId), async () => await Promise.reject(new Error('unread')));
+  expect(fixture.warnings).toContain('changes could not be read again for the feed');
+  await expect(watching.next()).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' });
 });

@@ -60,6 +60,7 @@ function startSubscriptions(feed: Feed) {
     const given: string[] = [];
     const sink: FeedSink = {
       isReady: () => true,
+      closeForNow: () => {},
       write: ({ frames }) => void given.push(...frames.map(labelOf)),
     };
     return { live, given, start: () => live.start(sink) };
@@ -116,6 +117,7 @@ test('those at different places share what they have in common, and one that tak
       return isFree;
     },
     write: ({ frames }) => void (stuckCount += frames.length),
+    closeForNow: () => {},
   });
   const places: string[] = [stuck.live.cursor];
   for (let from = 1; from <= 91; from += 10) {
@@ -146,6 +148,7 @@ test('who falls behind the log is told CURSOR_EXPIRED as the last thing, and who
   const texts: string[] = [];
   late.live.start({
     isReady: () => true,
+    closeForNow: () => {},
     write: ({ events }) => void texts.push(events.toString()),
   });
   await late.live.ended;

@@ -19,8 +19,8 @@ export interface CrashProcesses extends AsyncDisposable {
   endpoint: Endpoint;
   /** What every process has printed. */
   output: () => string;
-  /** Kills with SIGKILL, all at once, and resolves when they are gone. */
-  kill(lives: readonly Life[]): Promise<void>;
+  /** Ends them, all at once, with SIGKILL unless said, and resolves when they are gone. */
+  kill(lives: readonly Life[], signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   /** Starts as many as were killed, without waiting until they are ready. */
   replace(): void;
 }
@@ -58,8 +58,8 @@ export async function startCrashProcesses(stack: E2eStack, topology: CrashTopolo
     },
     endpoint,
     output: () => all.map(({ name, running }) => `${name}: ${running.output()}`).join('\n'),
-    kill: async (victims) => {
-      for (const { running } of victims) running.process.kill('SIGKILL');
+    kill: async (victims, signal = 'SIGKILL') => {
+      for (const { running } of victims) running.process.kill(signal);
       lives = lives.filter((life) => !victims.includes(life));
       await Promise.all(victims.map(async ({ running }) => await running.ended));
     },
