@@ -1,0 +1,220 @@
+import { setTimeout as after } from 'node:timers/promises';
+import { openDatabase } from '../../src/store/database.ts';
+import type { Database } from '../../src/store/database.ts';
+import { deliveryStatuses } from '../../src/domain/delivery.ts';
+import { emitAll } from './chaos-emitter.ts';
+import type { Emission } from './chaos-emitter.ts';
+import { faultKinds, strike } from './chaos-faults.ts';
+import type { ChaosFault, FaultKind } from './chaos-faults.ts';
+import { readAttempts, readDeliveries, readEventIds } from './chaos-outcome.ts';
+import type { ChaosOutcome, StoredDelivery } from './chaos-outcome.ts';
+import { startChaosProcesses } from './chaos-processes.ts';
+import type { ChaosProcesses } from './chaos-processes.ts';
+import { createChaosProject, pauseHopeless } from './chaos-projects.ts';
+import type { ChaosProject } from './chaos-projects.ts';
+import { startChaosReceivers } from './chaos-receivers.ts';
+import type { ChaosReceivers } from './chaos-receivers.ts';
+import { watchMemory } from './chaos-memory.ts';
+import type { MemoryFigures } from './chaos-memory.ts';
+import { startChaosServers } from './chaos-servers.ts';
+import type { ChaosServers } from './chaos-servers.ts';
+import { startSubscriber } from './chaos-subscriber.ts';
+import type { ChaosSubscriber } from './chaos-subscriber.ts';
+import { chaosProjectCount, receiverPlans, works } from './chaos-tempers.ts';
+import { countDeliveries } from './e2e-calls.ts';
+import { createApiClient, untilFound } from './e2e-client.ts';
+import { seededRandom } from './feed.ts';
+
+// One run: events are emitted at a steady rate to receivers of all tempers and watched by subscribers, while one fault
+// after the other strikes. Then everything comes to rest, within a limit, and what is known of it is read.
+
+export interface ChaosSettings {
+  eventCount: number;
+  eventsPerSecond: number;
+  faultCount: number;
+  /** Decides the faults, whom they hit, and about when. */
+  seed: number;
+}
+
+const topology = { gatewayCount: 2, workerCount: 3 };
+const transports = ['websocket', 'sse'] as const;
+/** The part of the run in which some receivers are down. */
+const down = { from: 0.2, until: 0.45 };
+/** What a step may take beyond its time at the given rate. */
+const stepLimitMs = 120_000;
+/** What the rest may take, and on top for each delivery: circuits reopen, claims of the dead lapse, backlogs are sent. */
+const drainLimitMs = 60_000;
+const drainMsPerDelivery = 1;
+const agreeLimitMs = 30_000;
+const openShown = 10;
+
+interface ChaosRun {
+  settings: ChaosSettings;
+  servers: ChaosServers;
+  database: Database;
+  receivers: ChaosReceivers;
+  processes: ChaosProcesses;
+  projects: readonly ChaosProject[];
+  subscribers: readonly { project: number; subscriber: ChaosSubscriber }[];
+  emission: Emission;
+}
+
+/** Runs it all. Rejects when it cannot go on; whatever it proves or not is in what it resolves with. */
+export async function runChaos(settings: ChaosSettings): Promise<{ outcome: ChaosOutcome; memory: MemoryFigures }> {
+  await using owned = new AsyncDisposableStack();
+  const run = await startRun(owned, settings);
+  const memory = owned.use(watchMemory(run));
+  const stopping = new AbortController();
+  const faults: ChaosFault[] = [];
+  const steps = [
+    emitAll(run.emission, run.projects, settings.eventsPerSecond),
+    strikeAll(run, faults, stopping.signal),
+    turnDown(run, stopping.signal),
+  ];
+  for (const step of steps) step.catch(() => stopping.abort());
+  await Promise.allSettled(steps); // nothing may go on while the servers are stopped
+  await Promise.all(steps);
+  const open = await drain(run);
+  await untilAllAgree(run);
+  for (const { subscriber } of run.subscribers) await subscriber.stop();
+  const outcome = await readOutcome(run, faults, open);
+  return { outcome, memory: memory.figures() };
+}
+
+async function startRun(owned: AsyncDisposableStack, settings: ChaosSettings): Promise<ChaosRun> {
+  const servers = owned.use(await startChaosServers());
+  const receivers = owned.use(await startChaosReceivers());
+  const database = owned.use(openDatabase(servers.postgres.url));
+  const processes = owned.use(await startChaosProcesses(servers.env, topology));
+  const projects: ChaosProject[] = [];
+  for (let number = 0; number < chaosProjectCount; number += 1) {
+    const urls = receivers.urls.slice(number * receiverPlans.length, (number + 1) * receiverPlans.length);
+    projects.push(await createChaosProject(database, `Chaos ${number}`, urls, processes.gatewayUrls));
+  }
+  receivers.tell({ kind: 'secrets', secrets: projects.flatMap(({ secrets }) => secrets) });
+  const subscribers = projects.flatMap(({ calls }, project) =>
+    transports.map((transport) => ({
+      project,
+      subscriber: startSubscriber(`project ${project} over ${transport}`, transport, calls),
+    })),
+  );
+  const emission = { eventCount: settings.eventCount, accepted: [], duplicateCount: 0 };
+  return { settings, servers, database, receivers, processes, projects, subscribers, emission };
+}
+
+/** Resolves when so many events are accepted, or the run is given up. */
+async function untilAccepted({ emission, settings }: ChaosRun, share: number, signal: AbortSignal): Promise<void> {
+  const count = Math.floor(settings.eventCount * share);
+  const limitMs = (settings.eventCount * 1_000) / settings.eventsPerSecond + stepLimitMs;
+  const look = async (): Promise<true | null> => (emission.accepted.length >= count || signal.aborted ? true : null);
+  await untilFound(`${count} events to be accepted`, look, limitMs);
+}
+
+async function strikeAll(run: ChaosRun, faults: ChaosFault[], signal: AbortSignal): Promise<void> {
+  const random = seededRandom(run.settings.seed);
+  const kinds = chooseFaults(run.settings.faultCount, random);
+  for (const [index, kind] of kinds.entries()) {
+    await untilAccepted(run, (index + 0.2 + 0.6 * random()) / kinds.length, signal);
+    if (signal.aborted) return;
+    faults.push(await strike({ ...run, random }, kind));
+  }
+}
+
+/** Each kind once in every round, in an order that chance decides. */
+function chooseFaults(count: number, random: () => number): FaultKind[] {
+  const chosen: FaultKind[] = [];
+  while (chosen.length < count) {
+    const round = faultKinds.map((kind) => ({ kind, order: random() })).sort((a, b) => a.order - b.order);
+    chosen.push(...round.map(({ kind }) => kind));
+  }
+  return chosen.slice(0, count);
+}
+
+async function turnDown(run: ChaosRun, signal: AbortSignal): Promise<void> {
+  await untilAccepted(run, down.from, signal);
+  run.receivers.tell({ kind: 'down', isDown: true });
+  await untilAccepted(run, down.until, signal);
+  run.receivers.tell({ kind: 'down', isDown: false });
+}
+
+function webhookIdsOf({ projects }: ChaosRun): string[] {
+  return projects.flatMap(({ webhookIds }) => webhookIds);
+}
+
+/** Waits until all that can be delivered is, then until the rest is at rest. Gives what is still open after the limit. */
+async function drain(run: ChaosRun): Promise<string[]> {
+  const limitMs = drainLimitMs + run.emission.eventCount * drainMsPerDelivery;
+  const undelivered = await untilNone(run, limitMs, ({ temper, status }) => works(temper) && status !== 'DELIVERED');
+  for (const project of run.projects) await pauseHopeless(project);
+  const moving = await untilNone(run, limitMs, ({ status }) => status === 'DELIVERING');
+  return [...undelivered, ...moving];
+}
+
+/** Waits until no delivery is like that, and gives those that still are after the limit. */
+async function untilNone(
+  run: ChaosRun,
+  limitMs: number,
+  isOpen: (delivery: StoredDelivery) => boolean,
+): Promise<string[]> {
+  const deadline = performance.now() + limitMs;
+  for (;;) {
+    const open = (await readDeliveries(run.database, webhookIdsOf(run))).filter(isOpen);
+    if (open.length === 0) return [];
+    if (performance.now() > deadline) return [`${open.length} deliveries`, ...open.slice(0, openShown).map(describe)];
+    await after(500);
+  }
+}
+
+function describe({ id, temper, status, attemptCount }: StoredDelivery): string {
+  return `${id} to ${temper}: ${status} after ${attemptCount} attempts`;
+}
+
+/** Waits until every subscriber has what Postgres has, or the time for it is over: then the checks say what is missing. */
+async function untilAllAgree(run: ChaosRun): Promise<void> {
+  const deadline = performance.now() + agreeLimitMs;
+  const deliveries = await readDeliveries(run.database, webhookIdsOf(run));
+  const agree = (): boolean =>
+    run.subscribers.every(({ project, subscriber: { view } }) =>
+      deliveries.every(
+        ({ id, project: theirs, status, attemptCount }) =>
+          theirs !== project || (view.get(id)?.status === status && view.get(id)?.attemptCount === attemptCount),
+      ),
+    );
+  while (!agree() && performance.now() < deadline) await after(100);
+}
+
+async function readOutcome(run: ChaosRun, faults: ChaosFault[], open: string[]): Promise<ChaosOutcome> {
+  const { database, emission, projects, processes, receivers, settings } = run;
+  return {
+    eventCount: settings.eventCount,
+    accepted: emission.accepted,
+    duplicateAnswerCount: emission.duplicateCount,
+    trouble: sumOf(projects.map(({ calls }) => calls.trouble)),
+    faults,
+    arrivals: receivers.arrivals,
+    deliveries: await readDeliveries(database, webhookIdsOf(run)),
+    attempts: await readAttempts(database),
+    storedEventIds: await readEventIds(database),
+    apiCounts: await Promise.all(projects.map(async (project) => await countByApi(project))),
+    ownEnds: processes.ownEnds,
+    subscribers: run.subscribers.map(({ project, subscriber: { name, view, figures } }) => ({
+      name,
+      project,
+      view,
+      figures,
+    })),
+    open,
+  };
+}
+
+function sumOf(counts: readonly ReadonlyMap<string, number>[]): Map<string, number> {
+  const sum = new Map<string, number>();
+  for (const [name, count] of counts.flatMap((each) => [...each])) sum.set(name, (sum.get(name) ?? 0) + count);
+  return sum;
+}
+
+async function countByApi({ calls, webhookIds }: ChaosProject): Promise<Record<string, number | null>> {
+  const [url = ''] = calls.gatewayUrls;
+  await using client = createApiClient({ graphqlUrl: `${url}/graphql`, websocketUrl: '' }, calls.apiKey);
+  return await countDeliveries(client, deliveryStatuses, webhookIds);
+}
