@@ -10,7 +10,7 @@ export type Trouble = Map<string, number>;
 export interface PatientCalls {
   apiKey: string;
   gatewayUrls: readonly string[];
-  /** What the calls met so far: `no connection`, `no answer in time`, or the code of an error. */
+  /** What the calls met so far: no connection, no answer in time or none at all, or the code of an error. */
   trouble: Trouble;
   /** Asks one gateway after the other until one answers. Rejects for an error of the caller's, or after the limit. */
   ask: <Result, Variables extends object>(
@@ -67,7 +67,9 @@ async function post(url: string, apiKey: string, body: string): Promise<Outcome>
       body,
       signal: AbortSignal.timeout(answerLimitMs),
     });
-    return outcomeOf((await response.json()) as FormattedExecutionResult);
+    const text = await response.text();
+    if (text === '') return { kind: 'again', trouble: `status ${response.status} without an answer` };
+    return outcomeOf(JSON.parse(text) as FormattedExecutionResult);
   } catch (error) {
     // What fetch throws without a connection, with one that breaks, and after the limit.
     if (error instanceof TypeError) return { kind: 'again', trouble: 'no connection' };

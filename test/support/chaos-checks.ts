@@ -121,17 +121,22 @@ export function checkSame({ arrivals }: ChaosOutcome): string[] {
   ];
 }
 
-/** Every attempt that a receiver saw is recorded, and every answer that is recorded was given. */
-export function checkAttempts({ arrivals, attempts }: ChaosOutcome): string[] {
+/**
+ * Every attempt that a receiver saw is recorded, unless it was in flight at a kill and was not made again for a receiver
+ * that never works; and every answer that is recorded was given.
+ */
+export function checkAttempts(outcome: ChaosOutcome): string[] {
+  const { arrivals, attempts } = outcome;
   const recorded = new Set(attempts.map(nameOfStored));
-  const seen = new Set(arrivals.map(nameOf));
   const answers = new Set(arrivals.map((arrival) => `${nameOf(arrival)} ${arrival.answered}`));
-  const unrecorded = [...seen].filter((name) => !recorded.has(name));
+  const unrecorded = arrivals.filter((arrival) => !recorded.has(nameOf(arrival)));
+  const lost = unrecorded.filter(({ answered }) => answered !== null);
+  const unexplained = findUnexplained(outcome, unrecorded);
   const invented = attempts.filter(
     (attempt) => attempt.responseStatus !== null && !answers.has(`${nameOfStored(attempt)} ${attempt.responseStatus}`),
   );
   return [
-    ...unrecorded.map((name) => `${name} came and is not recorded`),
+    ...[...new Set([...lost, ...unexplained])].map((arrival) => `${nameOf(arrival)} came and is not recorded`),
     ...invented.map((attempt) => `${nameOfStored(attempt)} is recorded with an answer that nobody gave`),
   ];
 }

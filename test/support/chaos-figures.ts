@@ -39,6 +39,7 @@ function faultRow(outcome: ChaosOutcome, { kind, target, atMs, backAtMs, loss }:
   const flowing = first.filter(isLater).map((arrival) => arrival.atMs - atMs);
   const before = first.filter((arrival) => !isLater(arrival)).map((arrival) => arrival.atMs - atMs);
   return {
+    'at s': (atMs - outcome.phases.startedAtMs) / 1_000,
     fault: kind,
     target,
     'back after ms': backAtMs - atMs,
@@ -68,12 +69,15 @@ function deliveryRows({ deliveries, arrivals }: ChaosOutcome): Record<string, st
 }
 
 function totalRows(outcome: ChaosOutcome): Record<string, string | number>[] {
-  const { arrivals, faults } = outcome;
+  const { arrivals, faults, phases } = outcome;
   const inFlightCount = faults.reduce(
     (sum, { loss }) => sum + (loss === null ? 0 : inFlightAt(arrivals, loss).length),
     0,
   );
   return [
+    { what: 'seconds of emitting', count: (phases.emittedAtMs - phases.startedAtMs) / 1_000 },
+    { what: '… until all was delivered', count: (phases.deliveredAtMs - phases.emittedAtMs) / 1_000 },
+    { what: '… until all subscribers agreed', count: (phases.agreedAtMs - phases.deliveredAtMs) / 1_000 },
     { what: 'events accepted', count: outcome.accepted.length },
     { what: 'answers that were lost, the event being stored', count: outcome.duplicateAnswerCount },
     { what: 'requests that came', count: arrivals.length },

@@ -11,6 +11,7 @@ import type { Temper } from './chaos-tempers.ts';
 /** Everything that is known of a run at its end; what it proves is computed from this alone. */
 export interface ChaosOutcome {
   eventCount: number;
+  phases: ChaosPhases;
   accepted: readonly AcceptedEvent[];
   /** What the calls of all clients met, by name. */
   trouble: ReadonlyMap<string, number>;
@@ -27,6 +28,15 @@ export interface ChaosOutcome {
   subscribers: readonly { name: string; project: number; view: Views; figures: SubscriberFigures }[];
   /** What was still open when the time for it was over. */
   open: readonly string[];
+}
+
+/** When the parts of a run were over, in milliseconds since the epoch. */
+export interface ChaosPhases {
+  startedAtMs: number;
+  /** All events were answered for, and the last fault was over. */
+  emittedAtMs: number;
+  deliveredAtMs: number;
+  agreedAtMs: number;
 }
 
 type Views = ReadonlyMap<string, SeenDelivery>;

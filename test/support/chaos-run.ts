@@ -64,6 +64,7 @@ export async function runChaos(settings: ChaosSettings): Promise<{ outcome: Chao
   await using owned = new AsyncDisposableStack();
   const run = await startRun(owned, settings);
   const memory = owned.use(watchMemory(run));
+  const startedAtMs = Date.now();
   const stopping = new AbortController();
   const faults: ChaosFault[] = [];
   const steps = [
@@ -74,10 +75,13 @@ export async function runChaos(settings: ChaosSettings): Promise<{ outcome: Chao
   for (const step of steps) step.catch(() => stopping.abort());
   await Promise.allSettled(steps); // nothing may go on while the servers are stopped
   await Promise.all(steps);
+  const emittedAtMs = Date.now();
   const open = await drain(run);
+  const deliveredAtMs = Date.now();
   await untilAllAgree(run);
+  const phases = { startedAtMs, emittedAtMs, deliveredAtMs, agreedAtMs: Date.now() };
   for (const { subscriber } of run.subscribers) await subscriber.stop();
-  const outcome = await readOutcome(run, faults, open);
+  const outcome = { ...(await readOutcome(run)), faults, open, phases };
   return { outcome, memory: memory.figures() };
 }
 
@@ -183,14 +187,13 @@ async function untilAllAgree(run: ChaosRun): Promise<void> {
   while (!agree() && performance.now() < deadline) await after(100);
 }
 
-async function readOutcome(run: ChaosRun, faults: ChaosFault[], open: string[]): Promise<ChaosOutcome> {
+async function readOutcome(run: ChaosRun): Promise<Omit<ChaosOutcome, 'faults' | 'open' | 'phases'>> {
   const { database, emission, projects, processes, receivers, settings } = run;
   return {
     eventCount: settings.eventCount,
     accepted: emission.accepted,
     duplicateAnswerCount: emission.duplicateCount,
     trouble: sumOf(projects.map(({ calls }) => calls.trouble)),
-    faults,
     arrivals: receivers.arrivals,
     deliveries: await readDeliveries(database, webhookIdsOf(run)),
     attempts: await readAttempts(database),
@@ -203,7 +206,6 @@ async function readOutcome(run: ChaosRun, faults: ChaosFault[], open: string[]):
       view,
       figures,
     })),
-    open,
   };
 }
 

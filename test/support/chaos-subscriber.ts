@@ -41,7 +41,7 @@ export interface SubscriberFigures {
   resumeCount: number;
   /** Times that its cursor was not kept any more. */
   expiryCount: number;
-  /** Items that told of a delivery's past: another item or a list had told of later. */
+  /** Items that told of a delivery's past, of which an earlier item had told the later. */
   lateCount: number;
   /** Subscriptions that were refused or ended with an error, by its code. */
   refusals: Map<string, number>;
@@ -56,9 +56,15 @@ const pauseMs = 200;
 const overlapMs = 60_000;
 const idsPerCall = 100;
 
+/** A delivery as the client keeps it. */
+interface KeptDelivery extends SeenDelivery {
+  createdAt: string;
+  toldBy: 'item' | 'list';
+}
+
 /** Starts to watch, with the lists first. */
 export function startSubscriber(name: string, transport: Transport, calls: PatientCalls): ChaosSubscriber {
-  const view = new Map<string, SeenDelivery & { createdAt: string }>();
+  const view = new Map<string, KeptDelivery>();
   const figures = { itemCount: 0, resumeCount: 0, expiryCount: 0, lateCount: 0, refusals: new Map<string, number>() };
   const stopping = new AbortController();
   const subscriber = { transport, calls, view, figures, cursor: null, turn: 0, stopping: stopping.signal };
@@ -78,7 +84,7 @@ export function startSubscriber(name: string, transport: Transport, calls: Patie
 interface Subscriber {
   transport: Transport;
   calls: PatientCalls;
-  view: Map<string, SeenDelivery & { createdAt: string }>;
+  view: Map<string, KeptDelivery>;
   figures: SubscriberFigures;
   /** Null before the lists are read. */
   cursor: string | null;
@@ -118,24 +124,28 @@ async function watchOnce(subscriber: Subscriber): Promise<void> {
 
 /** Takes items until there are no more: the end, a broken connection, silence, or an error that it is told of. */
 async function takeItems(subscriber: Subscriber, watch: Watch<DeliveryPlaceFeedSubscription>): Promise<void> {
-  const { view, figures } = subscriber;
   for (;;) {
     const answer = await watch.nextAnswer(silenceMaxMs).catch(() => null);
     if (answer === null) return;
-    const [error] = answer.errors;
-    if (error !== undefined || answer.data === null) {
-      const code = String(error?.code);
-      figures.refusals.set(code, (figures.refusals.get(code) ?? 0) + 1);
-      if (code !== 'CURSOR_EXPIRED') return;
-      figures.expiryCount += 1;
-      subscriber.cursor = null;
-      return;
-    }
+    if (answer.data === null) return noteRefusal(subscriber, String(answer.errors[0]?.code));
     const { cursor, delivery } = answer.data.deliveryFeed;
-    figures.itemCount += 1;
-    if (delivery && !take(view, delivery)) figures.lateCount += 1;
+    if (delivery) takeItem(subscriber, delivery);
     subscriber.cursor = cursor;
   }
+}
+
+function takeItem({ view, figures }: Subscriber, delivery: DeliveryPlaceFragment): void {
+  figures.itemCount += 1;
+  const isNews = take(view, delivery, 'item');
+  if (!isNews && view.get(delivery.id)?.toldBy === 'item') figures.lateCount += 1;
+}
+
+function noteRefusal(subscriber: Subscriber, code: string): void {
+  const { figures } = subscriber;
+  figures.refusals.set(code, (figures.refusals.get(code) ?? 0) + 1);
+  if (code !== 'CURSOR_EXPIRED') return;
+  figures.expiryCount += 1;
+  subscriber.cursor = null;
 }
 
 /** Reads what it may have missed: the youngest deliveries, and those that it knows as not ended. */
@@ -146,13 +156,13 @@ async function readLists({ calls, view }: Subscriber): Promise<void> {
   let cursor: string | null = null;
   for (;;) {
     const { deliveries }: DeliveryPlacesQuery = await calls.ask(DeliveryPlacesDocument, { filter, after: cursor });
-    for (const delivery of deliveries.nodes) take(view, delivery);
+    for (const delivery of deliveries.nodes) take(view, delivery, 'list');
     cursor = deliveries.pageInfo.endCursor ?? null;
     if (!deliveries.pageInfo.hasNextPage) break;
   }
   for (let from = 0; from < open.length; from += idsPerCall) {
     const { nodes } = await calls.ask(DeliveryPlacesByIdDocument, { ids: open.slice(from, from + idsPerCall) });
-    for (const node of nodes) if (isDelivery(node)) take(view, node);
+    for (const node of nodes) if (isDelivery(node)) take(view, node, 'list');
   }
 }
 
@@ -161,10 +171,14 @@ function isDelivery(node: DeliveryPlacesByIdQuery['nodes'][number]): node is Del
 }
 
 /** Takes over where a delivery stands; false when it is known to have been there and gone on. */
-function take(view: Subscriber['view'], { id, status, attemptCount, createdAt }: DeliveryPlaceFragment): boolean {
+function take(
+  view: Subscriber['view'],
+  { id, status, attemptCount, createdAt }: DeliveryPlaceFragment,
+  toldBy: KeptDelivery['toldBy'],
+): boolean {
   const known = view.get(id);
   if (known !== undefined && isPast({ status, attemptCount }, known)) return false;
-  view.set(id, { status, attemptCount, createdAt });
+  view.set(id, { status, attemptCount, createdAt, toldBy });
   return true;
 }
 
