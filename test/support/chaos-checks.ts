@@ -1,11 +1,11 @@
 import { deliveryStatuses } from '../../src/domain/delivery.ts';
 import type { ChaosOutcome, StoredAttempt, StoredDelivery } from './chaos-outcome.ts';
-import { hopeless } from './chaos-projects.ts';
 import { findUnexplained, repeatedArrivals } from './chaos-repeats.ts';
 import type { ChaosArrival } from './chaos-receivers.ts';
 import {
   chaosProjectCount,
   eventTypesOf,
+  hopeless,
   placeOfEvent,
   receiverPlans,
   webhooksPerEvent,

@@ -15,12 +15,15 @@ export interface AcceptedEvent {
 export interface Emission {
   eventCount: number;
   accepted: AcceptedEvent[];
+  /** Events before this number may be emitted: faults that take long must not find that all is over. */
+  mayGoTo: number;
   /** Answers that said that the event was there already: the answer before it was lost. */
   duplicateCount: number;
 }
 
 /** Calls under way at once; while the API is away they wait, and no others are begun. */
-const callsMax = 300;
+const callsMax = 100;
+const lookEveryMs = 20;
 
 /**
  * Emits the events at a steady rate, to the projects in turn, each with a key by which repeating it is harmless. Resolves
@@ -37,6 +40,7 @@ export async function emitAll(
   for (let number = 0; number < emission.eventCount; number += 1) {
     const dueMs = startedAt + (number * 1_000) / eventsPerSecond - performance.now();
     if (dueMs > 0) await after(dueMs);
+    while (number >= emission.mayGoTo) await after(lookEveryMs);
     while (calls.size >= callsMax) await Promise.race(calls);
     if (failure !== null) break;
     const call = emitNumber(emission, projects, number).catch((error: unknown) => {

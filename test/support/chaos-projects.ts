@@ -7,7 +7,7 @@ import type { Database } from '../../src/store/database.ts';
 import { createProject } from '../../src/store/projects.ts';
 import { createPatientCalls } from './chaos-calls.ts';
 import type { PatientCalls } from './chaos-calls.ts';
-import { eventTypesOf, receiverPlans, works } from './chaos-tempers.ts';
+import { eventTypesOf, hopeless, receiverPlans, works } from './chaos-tempers.ts';
 import { testActor } from './test-actor.ts';
 
 /** A project with a webhook for each of its receivers. */
@@ -18,9 +18,6 @@ export interface ChaosProject {
   webhookIds: string[];
   secrets: string[];
 }
-
-/** Deliveries to receivers that never work have a few attempts only. */
-export const hopeless = { maxAttempts: 3, retrySchedule: [1, 2] };
 
 /** Makes a project whose webhooks go to these URLs. */
 export async function createChaosProject(

@@ -38,6 +38,8 @@ export interface ChaosSettings {
 
 const topology = { gatewayCount: 2, workerCount: 3 };
 const transports = ['websocket', 'sse'] as const;
+/** Emitting may be ahead of the faults by so many of the parts that they divide a run into. */
+const emittedAhead = 1.5;
 /** The part of the run in which some receivers are down. */
 const down = { from: 0.2, until: 0.45 };
 /** What a step may take beyond its time at the given rate. */
@@ -72,7 +74,11 @@ export async function runChaos(settings: ChaosSettings): Promise<{ outcome: Chao
     strikeAll(run, faults, stopping.signal),
     turnDown(run, stopping.signal),
   ];
-  for (const step of steps) step.catch(() => stopping.abort());
+  const giveUp = (): void => {
+    stopping.abort();
+    run.emission.mayGoTo = settings.eventCount;
+  };
+  for (const step of steps) step.catch(giveUp);
   await Promise.allSettled(steps); // nothing may go on while the servers are stopped
   await Promise.all(steps);
   const emittedAtMs = Date.now();
@@ -102,7 +108,7 @@ async function startRun(owned: AsyncDisposableStack, settings: ChaosSettings): P
       subscriber: startSubscriber(`project ${project} over ${transport}`, transport, calls),
     })),
   );
-  const emission = { eventCount: settings.eventCount, accepted: [], duplicateCount: 0 };
+  const emission = { eventCount: settings.eventCount, accepted: [], mayGoTo: 0, duplicateCount: 0 };
   return { settings, servers, database, receivers, processes, projects, subscribers, emission };
 }
 
@@ -118,10 +124,12 @@ async function strikeAll(run: ChaosRun, faults: ChaosFault[], signal: AbortSigna
   const random = seededRandom(run.settings.seed);
   const kinds = chooseFaults(run.settings.faultCount, random);
   for (const [index, kind] of kinds.entries()) {
+    run.emission.mayGoTo = ((index + emittedAhead) / kinds.length) * run.settings.eventCount;
     await untilAccepted(run, (index + 0.2 + 0.6 * random()) / kinds.length, signal);
     if (signal.aborted) return;
     faults.push(await strike({ ...run, random }, kind));
   }
+  run.emission.mayGoTo = run.settings.eventCount;
 }
 
 /** Each kind once in every round, in an order that chance decides. */

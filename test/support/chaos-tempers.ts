@@ -27,6 +27,9 @@ export const receiverPlans: readonly ReceiverPlan[] = [
   { temper: 'REFUSING', signatureStyle: 'TIMESTAMPED_HEX' },
 ];
 
+/** Webhooks whose receivers never work give up after a few attempts, with these waits in seconds. */
+export const hopeless = { maxAttempts: 3, retrySchedule: [1, 2] };
+
 /** Projects of a run. */
 export const chaosProjectCount = 2;
 /** Webhooks that an event goes to. */
