@@ -1,16 +1,16 @@
-import { setTimeout as after } from 'node:timers/promises';
 import { openDatabase } from '../../src/store/database.ts';
 import type { Database } from '../../src/store/database.ts';
 import { deliveryStatuses } from '../../src/domain/delivery.ts';
+import { drain, untilAllAgree } from './chaos-drain.ts';
 import { emitAll } from './chaos-emitter.ts';
 import type { Emission } from './chaos-emitter.ts';
 import { faultKinds, strike } from './chaos-faults.ts';
 import type { ChaosFault, FaultKind } from './chaos-faults.ts';
 import { readAttempts, readDeliveries, readEventIds } from './chaos-outcome.ts';
-import type { ChaosOutcome, StoredDelivery } from './chaos-outcome.ts';
+import type { ChaosOutcome } from './chaos-outcome.ts';
 import { startChaosProcesses } from './chaos-processes.ts';
 import type { ChaosProcesses } from './chaos-processes.ts';
-import { createChaosProject, pauseHopeless } from './chaos-projects.ts';
+import { createChaosProject } from './chaos-projects.ts';
 import type { ChaosProject } from './chaos-projects.ts';
 import { startChaosReceivers } from './chaos-receivers.ts';
 import type { ChaosReceivers } from './chaos-receivers.ts';
@@ -20,7 +20,7 @@ import { startChaosServers } from './chaos-servers.ts';
 import type { ChaosServers } from './chaos-servers.ts';
 import { startSubscriber } from './chaos-subscriber.ts';
 import type { ChaosSubscriber } from './chaos-subscriber.ts';
-import { chaosProjectCount, receiverPlans, works } from './chaos-tempers.ts';
+import { chaosProjectCount, receiverPlans } from './chaos-tempers.ts';
 import { countDeliveries } from './e2e-calls.ts';
 import { createApiClient, untilFound } from './e2e-client.ts';
 import { seededRandom } from './feed.ts';
@@ -42,15 +42,13 @@ const transports = ['websocket', 'sse'] as const;
 const emittedAhead = 1.5;
 /** The part of the run in which some receivers are down. */
 const down = { from: 0.2, until: 0.45 };
-/** What a step may take beyond its time at the given rate. */
-const stepLimitMs = 120_000;
-/** What the rest may take, and on top for each delivery: circuits reopen, claims of the dead lapse, backlogs are sent. */
-const drainLimitMs = 60_000;
-const drainMsPerDelivery = 1;
-const agreeLimitMs = 30_000;
-const openShown = 10;
+/** As long without any event being accepted, a run has failed: more than a fault takes. */
+const stallLimitMs = 120_000;
+/** Whole tables are read. */
+const readLimitMs = 60_000;
 
-interface ChaosRun {
+/** A run under way: everything that it stands on, and what was emitted. */
+export interface ChaosRun {
   settings: ChaosSettings;
   servers: ChaosServers;
   database: Database;
@@ -94,7 +92,7 @@ export async function runChaos(settings: ChaosSettings): Promise<{ outcome: Chao
 async function startRun(owned: AsyncDisposableStack, settings: ChaosSettings): Promise<ChaosRun> {
   const servers = owned.use(await startChaosServers());
   const receivers = owned.use(await startChaosReceivers());
-  const database = owned.use(openDatabase(servers.postgres.url));
+  const database = owned.use(openDatabase(servers.postgres.url, { statementTimeoutMs: readLimitMs }));
   const processes = owned.use(await startChaosProcesses(servers.env, topology));
   const projects: ChaosProject[] = [];
   for (let number = 0; number < chaosProjectCount; number += 1) {
@@ -112,12 +110,16 @@ async function startRun(owned: AsyncDisposableStack, settings: ChaosSettings): P
   return { settings, servers, database, receivers, processes, projects, subscribers, emission };
 }
 
-/** Resolves when so many events are accepted, or the run is given up. */
-async function untilAccepted({ emission, settings }: ChaosRun, share: number, signal: AbortSignal): Promise<void> {
-  const count = Math.floor(settings.eventCount * share);
-  const limitMs = (settings.eventCount * 1_000) / settings.eventsPerSecond + stepLimitMs;
-  const look = async (): Promise<true | null> => (emission.accepted.length >= count || signal.aborted ? true : null);
-  await untilFound(`${count} events to be accepted`, look, limitMs);
+/** Resolves when so many events are accepted, or the run is given up. Rejects when none is accepted for long. */
+async function untilAccepted({ emission }: ChaosRun, share: number, signal: AbortSignal): Promise<void> {
+  const count = Math.floor(emission.eventCount * share);
+  let seenCount = -1;
+  while (emission.accepted.length < count && !signal.aborted) {
+    seenCount = emission.accepted.length;
+    const look = async (): Promise<true | null> =>
+      emission.accepted.length > seenCount || signal.aborted ? true : null;
+    await untilFound(`event ${seenCount + 1} of ${count} to be accepted`, look, stallLimitMs);
+  }
 }
 
 async function strikeAll(run: ChaosRun, faults: ChaosFault[], signal: AbortSignal): Promise<void> {
@@ -149,52 +151,6 @@ async function turnDown(run: ChaosRun, signal: AbortSignal): Promise<void> {
   run.receivers.tell({ kind: 'down', isDown: false });
 }
 
-function webhookIdsOf({ projects }: ChaosRun): string[] {
-  return projects.flatMap(({ webhookIds }) => webhookIds);
-}
-
-/** Waits until all that can be delivered is, then until the rest is at rest. Gives what is still open after the limit. */
-async function drain(run: ChaosRun): Promise<string[]> {
-  const limitMs = drainLimitMs + run.emission.eventCount * drainMsPerDelivery;
-  const undelivered = await untilNone(run, limitMs, ({ temper, status }) => works(temper) && status !== 'DELIVERED');
-  for (const project of run.projects) await pauseHopeless(project);
-  const moving = await untilNone(run, limitMs, ({ status }) => status === 'DELIVERING');
-  return [...undelivered, ...moving];
-}
-
-/** Waits until no delivery is like that, and gives those that still are after the limit. */
-async function untilNone(
-  run: ChaosRun,
-  limitMs: number,
-  isOpen: (delivery: StoredDelivery) => boolean,
-): Promise<string[]> {
-  const deadline = performance.now() + limitMs;
-  for (;;) {
-    const open = (await readDeliveries(run.database, webhookIdsOf(run))).filter(isOpen);
-    if (open.length === 0) return [];
-    if (performance.now() > deadline) return [`${open.length} deliveries`, ...open.slice(0, openShown).map(describe)];
-    await after(500);
-  }
-}
-
-function describe({ id, temper, status, attemptCount }: StoredDelivery): string {
-  return `${id} to ${temper}: ${status} after ${attemptCount} attempts`;
-}
-
-/** Waits until every subscriber has what Postgres has, or the time for it is over: then the checks say what is missing. */
-async function untilAllAgree(run: ChaosRun): Promise<void> {
-  const deadline = performance.now() + agreeLimitMs;
-  const deliveries = await readDeliveries(run.database, webhookIdsOf(run));
-  const agree = (): boolean =>
-    run.subscribers.every(({ project, subscriber: { view } }) =>
-      deliveries.every(
-        ({ id, project: theirs, status, attemptCount }) =>
-          theirs !== project || (view.get(id)?.status === status && view.get(id)?.attemptCount === attemptCount),
-      ),
-    );
-  while (!agree() && performance.now() < deadline) await after(100);
-}
-
 async function readOutcome(run: ChaosRun): Promise<Omit<ChaosOutcome, 'faults' | 'open' | 'phases'>> {
   const { database, emission, projects, processes, receivers, settings } = run;
   return {
@@ -203,7 +159,10 @@ async function readOutcome(run: ChaosRun): Promise<Omit<ChaosOutcome, 'faults' |
     duplicateAnswerCount: emission.duplicateCount,
     trouble: sumOf(projects.map(({ calls }) => calls.trouble)),
     arrivals: receivers.arrivals,
-    deliveries: await readDeliveries(database, webhookIdsOf(run)),
+    deliveries: await readDeliveries(
+      database,
+      projects.flatMap(({ webhookIds }) => webhookIds),
+    ),
     attempts: await readAttempts(database),
     storedEventIds: await readEventIds(database),
     apiCounts: await Promise.all(projects.map(async (project) => await countByApi(project))),
