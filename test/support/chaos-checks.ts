@@ -100,7 +100,7 @@ const clockStepMs = 5;
 
 /** A request that came again had been in flight when its sender, or Postgres, was killed. */
 export function checkRepeats(outcome: ChaosOutcome): string[] {
-  return findUnexplained(outcome, repeatedArrivals(outcome.arrivals)).map(
+  return findUnexplained(outcome, repeatedArrivals(outcome)).map(
     ({ deliveryId, attemptNumber, sender, atMs }) =>
       `attempt ${attemptNumber} of ${deliveryId} by ${sender ?? 'somebody'} at ${new Date(atMs).toISOString()} was repeated`,
   );

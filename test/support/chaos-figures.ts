@@ -81,7 +81,7 @@ function totalRows(outcome: ChaosOutcome): Record<string, string | number>[] {
     { what: 'events accepted', count: outcome.accepted.length },
     { what: 'answers that were lost, the event being stored', count: outcome.duplicateAnswerCount },
     { what: 'requests that came', count: arrivals.length },
-    { what: 'requests that came again', count: repeatedArrivals(arrivals).length },
+    { what: 'requests that came again', count: repeatedArrivals(outcome).length },
     { what: 'requests in flight at the kills and the crashes of Postgres', count: inFlightCount },
     { what: 'deliveries sent again although the receiver had taken them', count: retakenCodes(outcome).length },
     { what: `… because their attempts were recorded as ${wordsOf(tally(retakenCodes(outcome)))}`, count: '' },

@@ -7,9 +7,23 @@ import { attemptName } from './crash-projects.ts';
 // Requests that were made again, and the faults that explain them: a worker that is killed, or whose Postgres crashes,
 // cannot record what it has sent.
 
-/** Requests of attempts that came again later. */
-export function repeatedArrivals(arrivals: readonly ChaosArrival[]): ChaosArrival[] {
-  return [...Map.groupBy(arrivals, nameOf).values()].flatMap((requests) => requests.slice(0, -1));
+/**
+ * The requests that should have been the last of their delivery, or of their attempt, and were not: another of the same
+ * attempt came later, or the receiver had taken it, its answer is recorded, and it was sent again all the same.
+ */
+export function repeatedArrivals({ arrivals, attempts }: Pick<ChaosOutcome, 'arrivals' | 'attempts'>): ChaosArrival[] {
+  const recordedAsTaken = new Set(
+    attempts
+      .filter(({ responseStatus }) => responseStatus === 200)
+      .map(({ deliveryId, number }) => attemptName(deliveryId, number)),
+  );
+  return [...Map.groupBy(arrivals, ({ deliveryId }) => deliveryId).values()].flatMap((requests) =>
+    requests.filter((request, index) => {
+      const later = requests.slice(index + 1);
+      const isSameAgain = later.some(({ attemptNumber }) => attemptNumber === request.attemptNumber);
+      return isSameAgain || (later.length > 0 && recordedAsTaken.has(nameOf(request)));
+    }),
+  );
 }
 
 /** The requests that were in flight at a fault: sent by those it hit, and not recorded when it was over. */

@@ -135,6 +135,19 @@ function killOf(life: string, recorded: readonly string[] = []): ChaosFault {
 
 const repeated = { ...good, arrivals: [...good.arrivals, { ...firstArrival, atMs: firstArrival.atMs + 9_000 }] };
 
+const resent = {
+  ...good,
+  arrivals: [...good.arrivals, { ...firstArrival, attemptNumber: 2, atMs: firstArrival.atMs + 9_000 }],
+};
+const timedOut = {
+  ...resent,
+  attempts: good.attempts.map((attempt) =>
+    attempt.deliveryId === firstArrival.deliveryId
+      ? { ...attempt, responseStatus: null, errorCode: 'TIMEOUT' }
+      : attempt,
+  ),
+};
+
 describe('the checks of a chaos run', () => {
   test.each([
     checkAccepted,
@@ -170,6 +183,7 @@ describe('the checks of a chaos run', () => {
       withChanged('attempts', ({ number }) => number === 2, { startedAtMs }),
     ],
     ['a repeat without a fault', checkRepeats, repeated],
+    ['another attempt at what was taken and recorded so', checkRepeats, resent],
     [
       'a repeat that another worker’s end does not explain',
       checkRepeats,
@@ -198,6 +212,10 @@ describe('the checks of a chaos run', () => {
     ],
   ])('find %s', (_what, check, outcome) => {
     expect(check(outcome)).not.toEqual([]);
+  });
+
+  test('take another attempt after one that is recorded as failed as what it is, though the receiver took both', () => {
+    expect(checkRepeats(timedOut)).toEqual([]);
   });
 
   test('take a repeat of what was in flight when its sender was killed as explained', () => {
