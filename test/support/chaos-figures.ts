@@ -59,12 +59,13 @@ function firstHealthyArrivals(arrivals: readonly ChaosArrival[]): ChaosArrival[]
   return [...firsts.values()];
 }
 
-function deliveryRows({ deliveries, arrivals }: ChaosOutcome): Record<string, string | number>[] {
+function deliveryRows({ deliveries, arrivals, failingCounts }: ChaosOutcome): Record<string, string | number>[] {
   const requestsOf = Map.groupBy(arrivals, ({ deliveryId }) => deliveryId);
   return [...Map.groupBy(deliveries, ({ temper }) => temper)].map(([temper, theirs]) => {
     const requests = theirs.reduce((sum, { id }) => sum + (requestsOf.get(id)?.length ?? 0), 0);
     const byStatus = Object.fromEntries(tally(theirs.map(({ status }) => status)));
-    return Object.assign({ receiver: temper, deliveries: theirs.length, requests }, byStatus);
+    const failing = failingCounts.get(temper) ?? 0;
+    return Object.assign({ receiver: temper, deliveries: theirs.length, requests, 'times failing': failing }, byStatus);
   });
 }
 

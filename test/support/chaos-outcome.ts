@@ -25,6 +25,8 @@ export interface ChaosOutcome {
   /** Per project, what the API counts: in all and by status. */
   apiCounts: readonly Record<string, number | null>[];
   ownEnds: readonly string[];
+  /** How often webhooks became FAILING, by the temper of their receivers. */
+  failingCounts: ReadonlyMap<string, number>;
   subscribers: readonly { name: string; project: number; view: Views; figures: SubscriberFigures }[];
   /** What was still open when the time for it was over. */
   open: readonly string[];
@@ -124,4 +126,13 @@ export async function readAttempts(database: Database): Promise<StoredAttempt[]>
 export async function readEventIds(database: Database): Promise<string[]> {
   const { rows } = await database.upkeep.query<{ id: string }>(`select id from events where type like 'chaos.%'`);
   return rows.map(({ id }) => idFromUuid('event', id));
+}
+
+/** Reads how often webhooks became FAILING, by their names. */
+export async function readFailingCounts(database: Database): Promise<Map<string, number>> {
+  const { rows } = await database.upkeep.query<{ name: string; count: number }>(
+    `select body -> 'data' ->> 'name' as name, count(*)::int as count from events
+     where type = 'posthorn.webhook.failing' group by 1`,
+  );
+  return new Map(rows.map(({ name, count }) => [name, count]));
 }

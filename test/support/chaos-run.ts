@@ -6,7 +6,7 @@ import { emitAll } from './chaos-emitter.ts';
 import type { Emission } from './chaos-emitter.ts';
 import { faultKinds, strike } from './chaos-faults.ts';
 import type { ChaosFault, FaultKind } from './chaos-faults.ts';
-import { readAttempts, readDeliveries, readEventIds } from './chaos-outcome.ts';
+import { readAttempts, readDeliveries, readEventIds, readFailingCounts } from './chaos-outcome.ts';
 import type { ChaosOutcome } from './chaos-outcome.ts';
 import { startChaosProcesses } from './chaos-processes.ts';
 import type { ChaosProcesses } from './chaos-processes.ts';
@@ -167,6 +167,7 @@ async function readOutcome(run: ChaosRun): Promise<Omit<ChaosOutcome, 'faults' |
     storedEventIds: await readEventIds(database),
     apiCounts: await Promise.all(projects.map(async (project) => await countByApi(project))),
     ownEnds: processes.ownEnds,
+    failingCounts: await readFailingCounts(database),
     subscribers: run.subscribers.map(({ project, subscriber: { name, view, figures } }) => ({
       name,
       project,

@@ -49,6 +49,7 @@ function goodOutcome(): ChaosOutcome {
     storedEventIds: ids,
     apiCounts: [0, 1].map((project) => countsOf(deliveries.filter((delivery) => delivery.project === project))),
     ownEnds: [],
+    failingCounts: new Map(),
     subscribers: [0, 1].map((project) => subscriberOf(deliveries, project)),
     open: [],
   };
