@@ -149,9 +149,12 @@ function nameOfStored({ deliveryId, number }: StoredAttempt): string {
   return attemptName(deliveryId, number);
 }
 
-/** Each subscriber has every delivery of its project as Postgres has it, and no other. */
+/** What a subscriber may be told, because the README says what to do then. */
+const expectedRefusals = new Set(['CURSOR_EXPIRED', 'UNAVAILABLE']);
+
+/** Each subscriber has every delivery of its project as Postgres has it, and no other, and met nothing that it could not expect. */
 export function checkSubscribers({ subscribers, deliveries }: ChaosOutcome): string[] {
-  return subscribers.flatMap(({ name, project, view }) => {
+  return subscribers.flatMap(({ name, project, view, figures: { refusals } }) => {
     const rows = deliveries.filter((delivery) => delivery.project === project);
     const different = rows.flatMap(({ id, status, attemptCount }) => {
       const seen = view.get(id);
@@ -159,6 +162,11 @@ export function checkSubscribers({ subscribers, deliveries }: ChaosOutcome): str
       const has = seen === undefined ? 'nothing' : `${seen.status} after ${seen.attemptCount}`;
       return [`${name} has ${has} of ${id}, which is ${status} after ${attemptCount}`];
     });
-    return view.size > rows.length ? [...different, `${name} has ${view.size} of ${rows.length}`] : different;
+    const unexpected = [...refusals.keys()].filter((code) => !expectedRefusals.has(code));
+    return [
+      ...different,
+      ...unexpected.map((code) => `${name} was told ${code}`),
+      ...(view.size > rows.length ? [`${name} has ${view.size} of ${rows.length}`] : []),
+    ];
   });
 }

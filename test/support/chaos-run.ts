@@ -106,6 +106,8 @@ async function startRun(owned: AsyncDisposableStack, settings: ChaosSettings): P
       subscriber: startSubscriber(`project ${project} over ${transport}`, transport, calls),
     })),
   );
+  // A run that is given up has its own reason; what it does to them says nothing.
+  for (const { subscriber } of subscribers) owned.defer(async () => await subscriber.stop().catch(() => undefined));
   const emission = { eventCount: settings.eventCount, accepted: [], mayGoTo: 0, duplicateCount: 0 };
   return { settings, servers, database, receivers, processes, projects, subscribers, emission };
 }

@@ -211,6 +211,7 @@ describe('the checks of a chaos run', () => {
       checkSubscribers,
       withView((view) => view.set('dlv_other', { status: 'PENDING', attemptCount: 0 })),
     ],
+    ['a subscriber that was told of a bug', checkSubscribers, withRefusal('INTERNAL')],
   ])('find %s', (_what, check, outcome) => {
     expect(check(outcome)).not.toEqual([]);
   });
@@ -241,5 +242,13 @@ function withView(change: (view: Map<string, SeenDelivery>, id: string) => void)
     if (index === 0) change(view, id);
     return Object.assign({}, subscriber, { view });
   });
+  return { ...good, subscribers };
+}
+
+/** The good run with each subscriber told of an error with this code. */
+function withRefusal(code: string): ChaosOutcome {
+  const subscribers = good.subscribers.map((subscriber) =>
+    Object.assign({}, subscriber, { figures: { ...subscriber.figures, refusals: new Map([[code, 1]]) } }),
+  );
   return { ...good, subscribers };
 }
