@@ -8,6 +8,7 @@ import { createProject } from '../../src/store/projects.ts';
 import { createPatientCalls } from './chaos-calls.ts';
 import type { PatientCalls } from './chaos-calls.ts';
 import { eventTypesOf, hopeless, receiverPlans, works } from './chaos-tempers.ts';
+import { createApiClient } from './e2e-client.ts';
 import { testActor } from './test-actor.ts';
 
 /** A project with a webhook for each of its receivers. */
@@ -29,12 +30,15 @@ export async function createChaosProject(
   const projectId = idFromUuid('project', (await createProject(database, name)).id);
   const { key } = await createApiKey(database, projectId, { name, permissions, expiresAt: null }, testActor);
   const calls = createPatientCalls(key, gatewayUrls);
+  // Nothing goes wrong yet; a call that was repeated would make a second webhook.
+  const [url = ''] = gatewayUrls;
+  await using client = createApiClient({ graphqlUrl: `${url}/graphql`, websocketUrl: '' }, key);
   const webhookIds: string[] = [];
   const secrets: string[] = [];
   for (const [place, { temper, signatureStyle }] of receiverPlans.entries()) {
     const input = { name: temper, url: urls[place] ?? '', eventTypes: eventTypesOf(place), signatureStyle };
     const limits = works(temper) ? {} : hopeless;
-    const { createWebhook: made } = await calls.ask(CreateWebhookDocument, { input: { ...input, ...limits } });
+    const { createWebhook: made } = await client.run(CreateWebhookDocument, { input: { ...input, ...limits } });
     if (!made.webhook || typeof made.secret !== 'string') throw new Error(JSON.stringify(made.userErrors));
     webhookIds.push(made.webhook.id);
     secrets.push(made.secret);
