@@ -102,7 +102,7 @@ function countsOf(deliveries: readonly StoredDelivery[]): Record<string, number>
 function subscriberOf(deliveries: readonly StoredDelivery[], project: number): ChaosOutcome['subscribers'][number] {
   const theirs = deliveries.filter((delivery) => delivery.project === project);
   const view = new Map<string, SeenDelivery>(theirs.map((each) => [each.id, each]));
-  const figures = { itemCount: 0, resumeCount: 0, expiryCount: 0, lateCount: 0, refusals: new Map() };
+  const figures = { itemCount: 0, resumeCount: 0, expiryCount: 0, listSeconds: 0, lateCount: 0, refusals: new Map() };
   return { name: `of ${project}`, project, view, figures };
 }
 
