@@ -68,13 +68,24 @@ async function post(url: string, apiKey: string, body: string): Promise<Outcome>
       signal: AbortSignal.timeout(answerLimitMs),
     });
     const text = await response.text();
-    if (text === '') return { kind: 'again', trouble: `status ${response.status} without an answer` };
-    return outcomeOf(JSON.parse(text) as FormattedExecutionResult);
+    const result = parseResult(text);
+    if (result !== null) return outcomeOf(result);
+    const length = text === '' ? 'no answer' : 'a cut answer';
+    return { kind: 'again', trouble: `${length} with status ${response.status}` };
   } catch (error) {
     // What fetch throws without a connection, with one that breaks, and after the limit.
     if (error instanceof TypeError) return { kind: 'again', trouble: 'no connection' };
     if (error instanceof DOMException) return { kind: 'again', trouble: 'no answer in time' };
     throw error;
+  }
+}
+
+/** Null for what a gateway that was killed left of its answer. */
+function parseResult(text: string): FormattedExecutionResult | null {
+  try {
+    return JSON.parse(text) as FormattedExecutionResult;
+  } catch {
+    return null;
   }
 }
 
