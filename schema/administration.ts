@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { cleanupCallLimitMs, isRetentionDays, isRetryLimit, retryStuckMax } from '../src/domain/upkeep.ts';
 import { createProjectWithKey } from '../src/store/projects.ts';
 import { ApiKey, type ApiKeyRow } from './api-key.ts';
 import { builder } from './builder.ts';
@@ -6,15 +7,9 @@ import { actorOf } from './caller.ts';
 import { isNameText, nameRequirement } from './input-text.ts';
 import { Project, type ProjectRow } from './project.ts';
 import { checkInput, rule, UserError, type UserErrorShape } from './user-error.ts';
+import type { CleanupResult } from '../src/store/cleanup.ts';
 
 // What only the administrator can do. It runs over all projects, with the code of the schedules that do the same in time.
-
-const stuckMax = 10_000;
-const olderThanDaysDefault = 30;
-const olderThanDaysMax = 3_650;
-const dayMs = 24 * 3600 * 1000;
-/** A cleanup goes on for this long at most, so that its call is answered before anybody gives it up. */
-const cleanupLimitMs = 20_000;
 
 interface CreateProjectResult {
   project: ProjectRow | null;
@@ -81,7 +76,10 @@ interface RetryStuckDeliveriesResult {
 const RetryStuckDeliveriesInput = builder.inputType('RetryStuckDeliveriesInput', {
   description: 'How far to go.',
   fields: (t) => ({
-    limit: t.int({ defaultValue: stuckMax, description: 'Most deliveries to retry, 1 to 10,000; the oldest first.' }),
+    limit: t.int({
+      defaultValue: retryStuckMax,
+      description: 'Most deliveries to retry, 1 to 10,000; the oldest first.',
+    }),
   }),
 });
 
@@ -98,7 +96,9 @@ const RetryStuckDeliveriesPayload = builder
     }),
   });
 
-const stuckInput = z.object({ limit: wholeNumber(stuckMax, 'INVALID_LIMIT', stuckMax) });
+const stuckInput = z.object({
+  limit: absentIs(retryStuckMax).pipe(rule<number>(isRetryLimit, 'INVALID_LIMIT', '1 to 10,000')),
+});
 
 builder.mutationField('retryStuckDeliveries', (t) =>
   t.field({
@@ -117,7 +117,7 @@ builder.mutationField('retryStuckDeliveries', (t) =>
 );
 
 interface CleanupDeliveriesResult {
-  removed: { eventCount: number; deliveryCount: number; attemptCount: number; finished: boolean } | null;
+  removed: CleanupResult | null;
   userErrors: UserErrorShape[];
 }
 
@@ -125,8 +125,9 @@ const CleanupDeliveriesInput = builder.inputType('CleanupDeliveriesInput', {
   description: 'What to remove.',
   fields: (t) => ({
     olderThanDays: t.int({
-      defaultValue: olderThanDaysDefault,
-      description: 'What ended longer ago than this goes, 1 to 3,650 days.',
+      description:
+        'What ended longer ago than this goes, 1 to 3,650 days; audit entries stay for a year at least. Without it as long ' +
+        'as the deployment keeps history (WEBHOOK_RETENTION_DAYS, 30); where that is for ever, it has to be said.',
     }),
   }),
 });
@@ -149,6 +150,16 @@ const CleanupDeliveriesPayload = builder.objectRef<CleanupDeliveriesResult>('Cle
       description: 'Attempts removed; null when the input was wrong.',
       resolve: ({ removed }) => removed?.attemptCount,
     }),
+    recoveryCount: t.int({
+      nullable: true,
+      description: 'Recoveries removed; null when the input was wrong.',
+      resolve: ({ removed }) => removed?.recoveryCount,
+    }),
+    auditEntryCount: t.int({
+      nullable: true,
+      description: 'Audit entries removed; null when the input was wrong.',
+      resolve: ({ removed }) => removed?.auditEntryCount,
+    }),
     finished: t.boolean({
       nullable: true,
       description: 'False when 20 seconds were not enough: the next call goes on. Null when the input was wrong.',
@@ -158,30 +169,36 @@ const CleanupDeliveriesPayload = builder.objectRef<CleanupDeliveriesResult>('Cle
   }),
 });
 
-const cleanupInput = z.object({ olderThanDays: wholeNumber(olderThanDaysDefault, 'INVALID_DAYS', olderThanDaysMax) });
-
 builder.mutationField('cleanupDeliveries', (t) =>
   t.field({
     type: CleanupDeliveriesPayload,
     needs: 'ADMINISTRATOR',
     description:
       'Removes old history of all projects: deliveries that have ended, their attempts, and events without deliveries. ' +
-      'What has not ended stays. For the administrator.',
+      'What has not ended stays. It happens by itself every day at 03:00 UTC. For the administrator.',
     args: { input: t.arg({ type: CleanupDeliveriesInput, required: true, description: 'What to remove.' }) },
     resolve: async (_root, { input }, { administration }) => {
-      const checked = checkInput(cleanupInput, input);
+      const checked = checkInput(cleanupInput(administration.retentionDays), input);
       if (checked.kind === 'refused') return { removed: null, userErrors: checked.userErrors };
-      const olderThan = new Date(Date.now() - checked.input.olderThanDays * dayMs);
-      const removed = await administration.cleanup(olderThan, AbortSignal.timeout(cleanupLimitMs));
+      const removed = await administration.cleanup(
+        checked.input.olderThanDays,
+        AbortSignal.timeout(cleanupCallLimitMs),
+      );
       return { removed, userErrors: [] };
     },
   }),
 );
 
-/** A number from 1 to `max`; absent and null are the default. */
-function wholeNumber(defaultValue: number, code: string, max: number): z.ZodType<number> {
+/** What the cleanup of a deployment takes that keeps history for so long. */
+function cleanupInput(retentionDays: number | null) {
+  const allowed = rule<number>(isRetentionDays, 'INVALID_DAYS', '1 to 3,650');
+  return z.object({ olderThanDays: absentIs(retentionDays).pipe(allowed) });
+}
+
+/** A number for which absent and null stand for another; where there is none, for what no rule takes. */
+function absentIs(defaultValue: number | null) {
   return z
-    .custom<number | null | undefined>()
-    .transform((given) => given ?? defaultValue)
-    .pipe(rule<number>((given) => given >= 1 && given <= max, code, `1 to ${max}`));
+    .number()
+    .nullish()
+    .transform((given) => given ?? defaultValue ?? Number.NaN);
 }

@@ -4,6 +4,7 @@ import type { ApiKeyId, ProjectId } from '../src/domain/ids.ts';
 import type { Feed } from '../src/feed/feed.ts';
 import type { CleanupResult } from '../src/store/cleanup.ts';
 import type { Database } from '../src/store/database.ts';
+import type { TraceParent } from '../src/domain/trace-parent.ts';
 import type { EmitEvent } from '../src/store/emit-event.ts';
 import type { SecretBox } from '../src/store/secret-box.ts';
 
@@ -40,10 +41,14 @@ export interface CredentialActions {
 
 /** What the administrator can have done now, over all projects, that otherwise happens by itself. */
 export interface Administration {
+  /** Days that history is kept (WEBHOOK_RETENTION_DAYS); null: for ever. */
+  retentionDays: number | null;
+  /** Hints the workers at deliveries that are due and that nobody took, until the signal aborts; gives how many. */
+  sweep: (signal: AbortSignal) => Promise<number>;
   /** Hints the workers at deliveries that one of them took and never recorded, at most `limit`; gives how many. */
   retryStuck: (limit: number) => Promise<number>;
-  /** Removes history that is older, until the signal aborts. */
-  cleanup: (olderThan: Date, signal: AbortSignal) => Promise<CleanupResult>;
+  /** Removes history that ended longer ago, until the signal aborts. */
+  cleanup: (olderThanDays: number, signal: AbortSignal) => Promise<CleanupResult>;
 }
 
 /** What the deployment's settings mean to resolvers. */
@@ -73,6 +78,8 @@ export interface SchemaContext {
   requestId: string;
   /** The cursor that a resuming client of server-sent events names in its request; an argument that says so comes first. */
   lastEventId?: string | null;
+  /** Where in a trace the operation is, which events keep that it emits; absent when that is not known. */
+  traceParent?: TraceParent | null;
   database: Database;
   secretBox: SecretBox;
   feed: Feed;

@@ -74,7 +74,7 @@ export async function deliveryConditions(
   return {
     webhookUuids: await ownedUuids(context, 'webhook', webhookIds),
     eventUuids: await ownedUuids(context, 'event', eventIds),
-    statuses,
+    statuses: statuses && [...new Set(statuses)],
     eventTypes: eventTypes && eventTypeCondition(parseEventTypeFilters('filter.eventTypes', eventTypes)),
     created: createdWhere(filter.since, filter.until),
     responseStatus: parseResponseStatus(responseStatus),
@@ -113,9 +113,9 @@ export function eventTypeWhere(filters: readonly string[]): Prisma.EventWhereInp
 
 /** Gives the filters. Throws BAD_USER_INPUT naming the argument when one is not a filter, or there are too many. */
 export function parseEventTypeFilters(argument: string, filters: readonly string[]): readonly string[] {
+  requireShort(argument, filters);
   const bad = filters.find((filter) => !isEventTypeFilter(filter));
   if (bad !== undefined) throw badInput(argument, 'event types, or filters like `*` and `config.*`', bad);
-  requireShort(argument, filters);
   return filters;
 }
 

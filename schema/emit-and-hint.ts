@@ -24,7 +24,9 @@ export async function emitAndHint(
   inputs: readonly EmitInput[],
   options: EmitOptions,
 ): Promise<EmitResult[]> {
-  const settled = await Promise.allSettled(inputs.map(async (input) => await context.emitEvent(input)));
+  const settled = await Promise.allSettled(
+    inputs.map(async (input) => await context.emitEvent({ ...input, traceParent: context.traceParent ?? null })),
+  );
   const emitted = inputs.flatMap((input, index) => {
     const outcome = settled[index];
     return outcome?.status === 'fulfilled' ? [{ input, result: outcome.value }] : [];

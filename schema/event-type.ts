@@ -21,6 +21,7 @@ export const EventType = builder.prismaObject('EventType', {
       type: 'JSON',
       nullable: true,
       description: 'The JSON Schema that the data of such events must match; null takes any data.',
+      extensions: { cost: 2 }, // up to 32 KiB
       resolve: (eventType) => eventType.schema,
     }),
     createdAt: t.field({

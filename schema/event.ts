@@ -11,7 +11,8 @@ import type { SchemaContext } from './context.ts';
 import { DeliveryConnection } from './delivery.ts';
 import { loadDeliveries } from './delivery-pages.ts';
 import { createdWhere, DeliveryFilter, eventTypeWhere, parseEventTypeFilters } from './delivery-filter.ts';
-import { notFound } from './errors.ts';
+import { badInput, notFound } from './errors.ts';
+import { idempotencyKeyRequirement, isIdempotencyKey } from './input-text.ts';
 import { findUuid } from './uuid.ts';
 
 /** The columns of an event that every list reads; the body is read only when somebody asks for it or for the data in it. */
@@ -136,13 +137,7 @@ builder.queryField('events', (t) =>
         paths: [['nodes'], ['edges', 'node']],
         select: eventColumns,
       });
-      const { types, idempotencyKey, since, until } = args.filter ?? {};
-      const where: Prisma.EventWhereInput = {
-        projectId: projectUuidOf(context),
-        ...(types && eventTypeWhere(parseEventTypeFilters('filter.types', types))),
-        ...(idempotencyKey && { idempotencyKey }),
-        ...createdWhere(since, until),
-      };
+      const where = { projectId: projectUuidOf(context), ...parseFilter(args.filter ?? {}) };
       return await loadConnection(
         args,
         async ({ where: bounds, ...window }) =>
@@ -152,6 +147,19 @@ builder.queryField('events', (t) =>
     },
   }),
 );
+
+/** What the filter lets through. Throws BAD_USER_INPUT for what is no event-type filter, and for what cannot be a key. */
+function parseFilter(filter: typeof EventFilter.$inferInput): Prisma.EventWhereInput {
+  const { types = null, idempotencyKey = null, since, until } = filter;
+  if (idempotencyKey !== null && !isIdempotencyKey(idempotencyKey)) {
+    throw badInput('filter.idempotencyKey', idempotencyKeyRequirement, idempotencyKey);
+  }
+  return {
+    ...(types === null ? {} : eventTypeWhere(parseEventTypeFilters('filter.types', types))),
+    ...(idempotencyKey === null ? {} : { idempotencyKey }),
+    ...createdWhere(since, until),
+  };
+}
 
 /** Bodies as text, since parsing and printing them again could change a byte; one statement for a whole page. */
 const bodyLoader = createContextCache(

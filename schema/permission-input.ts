@@ -3,6 +3,9 @@ import type { Permission } from '../src/domain/permissions.ts';
 import type { Caller } from './context.ts';
 import { rule } from './user-error.ts';
 
+/** There are few, but a caller may say one twice. */
+const permissionsMax = 100;
+
 /** The check of what a new credential may do: something, and only what its maker may do. Gives each permission once. */
 export function permissionsInput(caller: Caller): z.ZodType<Permission[]> {
   const permission = rule<Permission>(
@@ -10,8 +13,11 @@ export function permissionsInput(caller: Caller): z.ZodType<Permission[]> {
     'PERMISSION_NOT_HELD',
     'a permission that the asking key has itself',
   );
-  return z
-    .array(permission)
-    .and(rule<Permission[]>((list) => list.length > 0, 'INVALID_PERMISSIONS', 'at least one permission'))
+  return rule<Permission[]>(isPermissionList, 'INVALID_PERMISSIONS', `1 to ${permissionsMax} permissions`)
+    .pipe(z.array(permission))
     .transform((list) => [...new Set(list)]);
+}
+
+function isPermissionList(list: readonly Permission[]): boolean {
+  return list.length >= 1 && list.length <= permissionsMax;
 }

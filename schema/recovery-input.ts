@@ -16,28 +16,34 @@ const noFilter: RecoveryFilter = {
   failureReasons: null,
 };
 
+/** Before each entry is looked at, so that a long list is one error. */
 const short = <Entry>() =>
   rule<Entry[]>((list) => list.length <= filterEntriesMax, 'TOO_MANY_ENTRIES', `at most ${filterEntriesMax} long`);
 
 const filterFields = z.object({
   // Whether the project has them is looked up; an id that is none is not found there either.
   webhookIds: short<WebhookId>().nullable().default(null),
-  statuses: z
-    .array(z.enum(recoverableStatuses))
+  statuses: short<(typeof recoverableStatuses)[number]>()
+    .pipe(z.array(z.enum(recoverableStatuses)))
     .nullable()
     .default(null)
     .transform((given) => given ?? [...defaultStatuses]),
-  eventTypes: z
-    .array(rule<string>(isEventTypeFilter, 'INVALID_EVENT_TYPE', 'an event type, or a filter like `*` and `config.*`'))
-    .and(short<string>())
+  eventTypes: short<string>()
+    .pipe(
+      z.array(
+        rule<string>(isEventTypeFilter, 'INVALID_EVENT_TYPE', 'an event type, or a filter like `*` and `config.*`'),
+      ),
+    )
     .nullable()
     .default(null),
-  failureReasons: z
-    .array(
-      rule<(typeof failureReasons)[number]>(
-        isFailureReason,
-        'INVALID_FAILURE_REASON',
-        `one of ${failureReasons.join(', ')}`,
+  failureReasons: short<(typeof failureReasons)[number]>()
+    .pipe(
+      z.array(
+        rule<(typeof failureReasons)[number]>(
+          isFailureReason,
+          'INVALID_FAILURE_REASON',
+          `one of ${failureReasons.join(', ')}`,
+        ),
       ),
     )
     .nullable()

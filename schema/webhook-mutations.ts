@@ -21,7 +21,7 @@ const HeaderInput = builder.inputType('HeaderInput', {
     name: t.string({
       required: true,
       description:
-        'Its name; what Posthorn or HTTP sets itself is reserved: content-type, host, webhook-…, x-…-signature.',
+        'Its name; what Posthorn or HTTP sets itself is reserved: content-type, host, traceparent, webhook-…, x-…-signature.',
     }),
     value: t.string({ required: true, description: 'Its value: at most 1 KiB of printable ASCII. Stored encrypted.' }),
   }),

@@ -265,7 +265,7 @@ builder.queryField('webhooks', (t) =>
       const where: Prisma.WebhookWhereInput = {
         projectId: projectUuidOf(context),
         deletedAt: null,
-        ...(args.filter?.statuses && { status: { in: args.filter.statuses } }),
+        ...(args.filter?.statuses && { status: { in: [...new Set(args.filter.statuses)] } }),
         ...(args.filter?.eventType && { eventTypes: { hasSome: filtersOf(args.filter.eventType) } }),
       };
       return await loadWebhookConnection(

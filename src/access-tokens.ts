@@ -3,7 +3,7 @@ import { errors, jwtVerify, SignJWT } from 'jose';
 import { z } from 'zod';
 import { type ApiKeyId, findId } from './domain/ids.ts';
 import { isPermission, type Permission } from './domain/permissions.ts';
-import type { EncryptionKey } from './config.ts';
+import type { EncryptionKey } from './encryption-key.ts';
 
 /** What an access token says: what may be done in the name of an API key, and until when. */
 export interface AccessGrant {

@@ -1,22 +1,33 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { checkAmounts, checkPresence } from './cross-check.ts';
-import { parseCidrs } from './domain/address-policy.ts';
 import { parseAllowedOrigins } from './domain/allowed-origins.ts';
-import { defaultMaxAttempts, defaultRetryScheduleSeconds, isRetrySchedule } from './domain/retry-schedule.ts';
+import { defaultMaxAttempts, defaultRetryScheduleSeconds } from './domain/retry-schedule.ts';
+import { retentionDaysDefault, retentionDaysMax } from './domain/upkeep.ts';
 import type { AllowedOrigins } from './domain/allowed-origins.ts';
+import type { EncryptionKey } from './encryption-key.ts';
+import type { TracingSettings } from './tracing/otlp-tracer.ts';
 import { Secret } from './secret.ts';
+import {
+  headerText,
+  anyText,
+  cidrs,
+  encryptionKeys,
+  exportHeaders,
+  host,
+  logLevels,
+  number,
+  redisUrl,
+  text,
+  trueOrFalse,
+  url,
+  waits,
+  wholeNumber,
+} from './setting-kinds.ts';
+import { tracingSettingsOf } from './tracing/tracing-settings.ts';
 import { version } from './version.ts';
 
 // The only reader of the environment. Every setting is one row of `settings`: its name, its default, what it means and what
 // it may be. Invariant: a Config that exists is usable; everything that is wrong is reported at once, secrets never.
-
-/** A key that encrypts secrets at rest; its id stands in every ciphertext it made. */
-export interface EncryptionKey {
-  id: string;
-  /** 32 bytes. */
-  key: Uint8Array;
-}
 
 /** How this process runs. Times are milliseconds where the name says so. */
 export interface Config {
@@ -30,6 +41,10 @@ export interface Config {
   /** Both or neither. */
   redis: { durableUrl: Secret<string>; volatileUrl: Secret<string> } | null;
   adminKey: Secret<string> | null;
+  /** Null: anybody who reaches the port may read the metrics. */
+  metricsToken: Secret<string> | null;
+  /** Port of a worker alone; 0 takes a free one, null: it listens nowhere. */
+  workerPort: number | null;
   /** The first encrypts. Null only with the embedded Postgres: the data folder then keeps its own. */
   encryptionKeys: Secret<readonly EncryptionKey[]> | null;
   brand: string;
@@ -40,6 +55,8 @@ export interface Config {
   allowedCidrs: readonly string[];
   webhookInFlightMax: number;
   disableAfterMs: number;
+  /** Null: history is kept for ever. */
+  retentionDays: number | null;
   inFlightMax: number;
   jobConcurrency: number;
   sweepIntervalMs: number;
@@ -51,6 +68,11 @@ export interface Config {
   /** A file; null: any operation is executed. */
   persistedOperations: string | null;
   allowedOrigins: AllowedOrigins;
+  /** Null: nothing is traced. */
+  tracing: TracingSettings | null;
+  /** Whether receivers are told the trace. */
+  sendTraceparent: boolean;
+  stopDelayMs: number;
 }
 
 /** Settings that cannot be used; `problems` has one sentence for each, and the message has them all. */
@@ -77,92 +99,6 @@ export interface GivenSettings {
   defaults: Record<string, string>;
 }
 
-/** A text that `parse` turns into a value, or into null when it is not what `allowed` says. */
-function text<Value>(allowed: string, parse: (given: string) => Value | null) {
-  return z.string().transform((given, context): Value => {
-    const value = parse(given);
-    if (value !== null) return value;
-    context.addIssue({ code: 'custom', message: allowed });
-    return z.NEVER;
-  });
-}
-
-function number(min: number, max: number, unit: string) {
-  return text(`a number from ${min} to ${max}${unit}`, (given) => {
-    const value = /^\d+(\.\d+)?$/.test(given) ? Number(given) : Number.NaN;
-    return value >= min && value <= max ? value : null;
-  });
-}
-
-function wholeNumber(min: number, max: number) {
-  return text(`a whole number from ${min} to ${max}`, (given) => {
-    const value = /^\d+$/.test(given) ? Number(given) : Number.NaN;
-    return value >= min && value <= max ? value : null;
-  });
-}
-
-function url(schemes: readonly string[]) {
-  const words = schemes.map((scheme) => `${scheme}://…`).join(' or ');
-  return text(`a URL ${words}`, (given) =>
-    URL.canParse(given) && schemes.includes(new URL(given).protocol.slice(0, -1)) ? new Secret(given) : null,
-  );
-}
-
-/** The path is the number of a database, or nothing. */
-const redisUrl = text(
-  'a URL redis://… or rediss://…, with nothing after the port but the number of a database',
-  (given) => {
-    const isRedis = URL.canParse(given) && ['redis:', 'rediss:'].includes(new URL(given).protocol);
-    return isRedis && /^(\/\d*)?$/.test(new URL(given).pathname) ? new Secret(given) : null;
-  },
-);
-
-const trueOrFalse = text('true or false', (given) => (given === 'true' ? true : given === 'false' ? false : null));
-const anyText = text('a text', (given) => given);
-/** What a header can carry: a line break at the end of a file with the key would match no call. */
-const adminKey = text('at most 1024 visible ASCII characters without blanks', (given) =>
-  /^[\x21-\x7e]{1,1024}$/.test(given) ? new Secret(given) : null,
-);
-const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
-
-/** RFC 1123, section 2.1; a name that ends in a number would be read as an address, and is none. */
-function host(given: string): string | null {
-  const isName = given.length <= 253 && /^([a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.(?!$)|\.?$))+$/i.test(given);
-  return isIP(given) !== 0 || (isName && !/(^|\.)\d+\.?$/.test(given)) ? given : null;
-}
-
-function cidrs(given: string): readonly string[] | null {
-  const ranges = given.split(',').map((range) => range.trim());
-  try {
-    parseCidrs(ranges);
-    return ranges;
-  } catch {
-    return null; // Not a range; the message says what is.
-  }
-}
-
-function waits(given: string): readonly number[] | null {
-  const parts = given.split(',').map((part) => part.trim());
-  if (!parts.every((part) => /^\d+(\.\d+)?$/.test(part))) return null;
-  const seconds = parts.map(Number);
-  return isRetrySchedule(seconds) ? seconds : null;
-}
-
-/** Reads `id:base64,…`, the keys that encrypt secrets at rest; null when it is not that. */
-export function parseEncryptionKeys(given: string): readonly EncryptionKey[] | null {
-  const keys = given.split(',').map((part) => {
-    const [, id = '', base64 = ''] = /^\s*([\w-]{1,32}):([A-Za-z0-9+/]{43}=)\s*$/.exec(part) ?? [];
-    return { id, key: new Uint8Array(Buffer.from(base64, 'base64')) };
-  });
-  const isWhole = keys.every(({ key }) => key.length === 32);
-  return isWhole && new Set(keys.map(({ id }) => id)).size === keys.length ? keys : null;
-}
-
-const encryptionKeys = text('`id:key` pairs joined by commas, each id once, each key 32 bytes in base64', (given) => {
-  const keys = parseEncryptionKeys(given);
-  return keys === null ? null : new Secret(keys);
-});
-
 type TextSchema<Value> = ReturnType<typeof text<Value>>;
 type Row = Omit<SettingRow, 'name'>;
 
@@ -180,15 +116,16 @@ const settings = z.object({
   PORT: fixed('4000', 'Port of the gateway; 0 takes a free one', wholeNumber(0, 65_535)),
   HOST: open(
     '127.0.0.1; with DATABASE_URL 0.0.0.0',
-    'Address the gateway listens on',
+    'Address to listen on',
     text('an IP address or a host name', host),
   ),
   POSTHORN_DATA: fixed('.posthorn', 'Folder of the embedded PostgreSQL, its keys and demo.json', anyText),
   DATABASE_URL: open('none: embedded PostgreSQL', 'The PostgreSQL to use', url(['postgres', 'postgresql'])),
   REDIS_URI_DURABLE: open('none: the queue is in PostgreSQL', 'Redis of the queue', redisUrl),
   REDIS_URI_VOLATILE: open('none: the feed is in process', 'Redis of the feed', redisUrl),
-  POSTHORN_ADMIN_KEY: open('none: no administration over HTTP', 'Key of the administrator', adminKey),
-  AGENTA_AUTH_KEY: open('none', 'Another name for POSTHORN_ADMIN_KEY', adminKey),
+  POSTHORN_ADMIN_KEY: open('none: no administration over HTTP', 'Key of the administrator', headerText),
+  AGENTA_AUTH_KEY: open('none', 'Another name for POSTHORN_ADMIN_KEY', headerText),
+  POSTHORN_METRICS_TOKEN: open('none: anybody may read /metrics', 'Token that reading /metrics needs', headerText),
   POSTHORN_ENCRYPTION_KEYS: open(
     'required with DATABASE_URL; embedded: kept in POSTHORN_DATA',
     'Keys that encrypt secrets at rest, `id:base64 of 32 bytes,…`; the first encrypts',
@@ -222,10 +159,25 @@ const settings = z.object({
     'Seconds of failing without one success after which a webhook is disabled',
     number(1, 31_536_000, ' seconds'),
   ),
+  WEBHOOK_RETENTION_DAYS: fixed(
+    String(retentionDaysDefault),
+    'Days that history is kept after it has ended; 0 keeps it for ever',
+    wholeNumber(0, retentionDaysMax),
+  ),
+  WEBHOOK_SEND_TRACEPARENT: fixed(
+    'false',
+    'Whether requests to receivers carry the W3C header `traceparent`',
+    trueOrFalse,
+  ),
   WORKER_MAX_IN_FLIGHT: fixed(
     '512',
     'Deliveries under way at once per worker; four times as many with slow ones',
     wholeNumber(1, 100_000),
+  ),
+  WORKER_PORT: open(
+    'none: it has no port',
+    'Port of a worker alone for /health, /ready and /metrics; 0 takes a free one',
+    wholeNumber(0, 65_535),
   ),
   WORKER_JOB_CONCURRENCY: fixed('16', 'Jobs of the queue being taken at once per worker', wholeNumber(1, 10_000)),
   SWEEP_INTERVAL: fixed('5', 'Seconds between two sweeps', number(0.05, 3600, ' seconds')),
@@ -246,6 +198,20 @@ const settings = z.object({
     'Sites whose pages may use the API from a browser, such as https://app.example.com, or *',
     text('origins joined by commas, such as https://app.example.com, or *', parseAllowedOrigins),
   ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: open(
+    'none: nothing is traced',
+    'OpenTelemetry collector, OTLP over HTTP, to which `/v1/traces` is added',
+    url(['http', 'https']),
+  ),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: open('none', 'The whole address for traces instead', url(['http', 'https'])),
+  OTEL_EXPORTER_OTLP_HEADERS: open('none', 'Sent to the collector, `name=value,…`', exportHeaders),
+  OTEL_SERVICE_NAME: fixed('posthorn', 'Name of the service in traces', anyText),
+  OTEL_TRACES_SAMPLER_ARG: fixed('1', 'Share of the traces begun here that is recorded, 0 to 1', number(0, 1, '')),
+  POSTHORN_STOP_DELAY: fixed(
+    '0',
+    'Seconds that a gateway asked to stop serves on, `/ready` saying no, until a load balancer has seen it',
+    number(0, 60, ' seconds'),
+  ),
   LOG_LEVEL: open(
     'warn; with DATABASE_URL info',
     'Least severe messages to log',
@@ -259,7 +225,11 @@ const secretNames: ReadonlySet<string> = new Set([
   'REDIS_URI_VOLATILE',
   'POSTHORN_ADMIN_KEY',
   'AGENTA_AUTH_KEY',
+  'POSTHORN_METRICS_TOKEN',
   'POSTHORN_ENCRYPTION_KEYS',
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
+  'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+  'OTEL_EXPORTER_OTLP_HEADERS',
 ]);
 
 /** All settings, in the order of the README. */
@@ -314,14 +284,15 @@ function configOf(given: z.output<typeof settings>): Config {
     dataFolder: given.POSTHORN_DATA,
     databaseUrl: given.DATABASE_URL ?? null,
     redis: redisOf(given),
-    adminKey: given.POSTHORN_ADMIN_KEY ?? given.AGENTA_AUTH_KEY ?? null,
-    encryptionKeys: given.POSTHORN_ENCRYPTION_KEYS ?? null,
+    ...credentialsOf(given),
+    workerPort: given.WORKER_PORT ?? null,
     brand: given.POSTHORN_BRAND,
     attemptTimeoutMs: given.WEBHOOK_TIMEOUT * 1000,
     maxAttempts: given.WEBHOOK_MAX_RETRIES,
     retryScheduleSeconds: given.WEBHOOK_RETRY_SCHEDULE,
     webhookInFlightMax: given.WEBHOOK_MAX_IN_FLIGHT,
     disableAfterMs: given.WEBHOOK_DISABLE_AFTER * 1000,
+    retentionDays: given.WEBHOOK_RETENTION_DAYS || null,
     inFlightMax: given.WORKER_MAX_IN_FLIGHT,
     jobConcurrency: given.WORKER_JOB_CONCURRENCY,
     sweepIntervalMs: given.SWEEP_INTERVAL * 1000,
@@ -330,6 +301,17 @@ function configOf(given: z.output<typeof settings>): Config {
     introspection: given.POSTHORN_INTROSPECTION,
     persistedOperations: given.POSTHORN_PERSISTED_OPERATIONS ?? null,
     allowedOrigins: given.POSTHORN_ALLOWED_ORIGINS ?? [],
+    tracing: tracingSettingsOf(given),
+    sendTraceparent: given.WEBHOOK_SEND_TRACEPARENT,
+    stopDelayMs: given.POSTHORN_STOP_DELAY * 1000,
+  };
+}
+
+function credentialsOf(given: z.output<typeof settings>): Pick<Config, 'adminKey' | 'metricsToken' | 'encryptionKeys'> {
+  return {
+    adminKey: given.POSTHORN_ADMIN_KEY ?? given.AGENTA_AUTH_KEY ?? null,
+    metricsToken: given.POSTHORN_METRICS_TOKEN ?? null,
+    encryptionKeys: given.POSTHORN_ENCRYPTION_KEYS ?? null,
   };
 }
 

@@ -10,6 +10,8 @@ import { startService } from './service.ts';
 import { migrate } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
 import { untilStopSignal } from './stop-signal.ts';
+import { exitOnUnexpectedError } from './unexpected-error.ts';
+import { addUpkeepCommands } from './upkeep-command.ts';
 import { version } from './version.ts';
 import { welcomeText } from './welcome.ts';
 import type { Config } from './config.ts';
@@ -49,6 +51,7 @@ program
   .action(async () => await runDemo(loadConfig(process.env), print));
 
 addKeysCommand(program, print);
+addUpkeepCommands(program, print);
 program
   .command('doctor')
   .description('check the settings and every server they name, and say what to do; ends with 1 when something failed')
@@ -81,11 +84,17 @@ async function serveAlone(command: string, roles: Roles): Promise<void> {
 async function serve(roles: Roles, ready: (config: Config, service: Service) => Promise<void>): Promise<void> {
   const config = loadConfig(process.env);
   const logger = createLogger(config.logLevel);
-  const stopSignal = untilStopSignal();
+  exitOnUnexpectedError(logger);
+  const stopSignal = untilStopSignal({
+    delayMs: config.stopDelayMs,
+    onHanging: (waitedMs) =>
+      logger.fatal(`the stop has not ended within ${waitedMs} ms: what is under way is given up`),
+  });
   await using service = await startService(config, roles, logger);
   logger.info(describeGiven(process.env), 'settings');
   await ready(config, service);
   await stopSignal;
+  logger.info('stopping');
 }
 
 /** Prints what a newcomer needs, and keeps it in `demo.json` for scripts. */
@@ -102,7 +111,9 @@ async function welcome(config: Config, service: Service): Promise<void> {
 }
 
 async function sayReady(_config: Config, service: Service): Promise<void> {
-  print(service.url === null ? 'Posthorn is ready.' : `Posthorn is ready on ${service.url}.`);
+  if (service.url !== null) return print(`Posthorn is ready on ${service.url}.`);
+  const { operationsUrl } = service;
+  print(operationsUrl === null ? 'Posthorn is ready.' : `Posthorn is ready, and tells how it is on ${operationsUrl}.`);
 }
 
 function print(text: string): void {

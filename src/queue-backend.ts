@@ -48,6 +48,7 @@ export interface JobQueue {
   add(name: string, data: unknown, opts?: BulkJobOptions): Promise<unknown>;
   addBulk(jobs: NewJob[]): Promise<unknown>;
   getJobCountByTypes(...types: ('waiting' | 'active')[]): Promise<number>;
+  getJobCounts(...types: ('waiting' | 'active' | 'delayed')[]): Promise<Record<string, number>>;
   getVersion(): Promise<string | null>;
   getJobSchedulers(start: number, end: number): Promise<JobSchedulerJson[]>;
   upsertJobScheduler(id: string, repeat: object, template?: { data?: unknown }): Promise<unknown>;

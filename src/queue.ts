@@ -37,8 +37,17 @@ export interface DeliveryQueue extends AsyncDisposable {
   enqueue(deliveries: readonly DueDelivery[], options?: EnqueueOptions): Promise<void>;
   /** Jobs waiting or running, delayed ones not counted. Rejects within 2 s when the backend does not answer. */
   countReady(): Promise<number>;
+  /** Jobs by where they are. Rejects within 2 s when the backend does not answer. */
+  countJobs(): Promise<JobCounts>;
   /** Asks the backend for an answer. Rejects within 2 s when there is none. */
   ping(): Promise<void>;
+}
+
+/** Jobs by where they are. A waiting or active one carries up to 50 deliveries, a delayed one has a single delivery. */
+export interface JobCounts {
+  waiting: number;
+  active: number;
+  delayed: number;
 }
 
 /** What makes a worker send what it would let wait. */
@@ -120,6 +129,10 @@ export async function startDeliveryQueue(
     async countReady() {
       return await answer(queue.getJobCountByTypes('waiting', 'active'));
     },
+    async countJobs() {
+      const { waiting = 0, active = 0, delayed = 0 } = await answer(queue.getJobCounts('waiting', 'active', 'delayed'));
+      return { waiting, active, delayed };
+    },
     async ping() {
       await answer(queue.getVersion());
     },
@@ -200,7 +213,8 @@ function deliveriesOf(job: DeliveryJob): DueDelivery[] {
 
 /**
  * Starts the schedules on this host: each tick runs on one of the hosts that know it, and schedules no longer in the
- * list are removed for all. A run that throws is reported. A slow run delays later ticks rather than piling them up.
+ * list are removed for all. A run that throws is reported. A tick that comes to a host which is still at an
+ * earlier one of the same schedule is passed over, so that a slow schedule keeps no other from its places.
  * Every `reconcileMs` (default 10 s) schedules that the backend has lost, or whose run is overdue by as much, are stored again.
  * Disposing aborts the signal of running ones and closes.
  */
@@ -228,6 +242,7 @@ export async function startSchedules(
   }, reconcileMs);
   stack.defer(() => clearInterval(timer));
 
+  const running = new Set<string>();
   stack.use(
     await startWorker(connection, {
       queueName: queueNames.schedules,
@@ -238,7 +253,9 @@ export async function startSchedules(
       process: async (job, signal) => {
         const schedule = schedules.find(({ name }) => name === job.name);
         if (schedule === undefined) throw new Error(`no schedule is named ${JSON.stringify(job.name)}`);
-        await schedule.run(signal);
+        if (running.has(schedule.name)) return; // BullMQ stores the next tick when it hands one out, not when that has ended
+        running.add(schedule.name);
+        await schedule.run(signal).finally(() => running.delete(schedule.name));
       },
     }),
   );

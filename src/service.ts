@@ -1,14 +1,18 @@
+import { randomUUID } from 'node:crypto';
 import { createAddressResolver } from '../worker/egress-addresses.ts';
 import { createHostCheck } from '../worker/egress-host-check.ts';
-import { retryStuck } from '../worker/sweep.ts';
 import { startWorker } from '../worker/worker.ts';
+import { createAdministration } from './administration.ts';
 import { parseCidrs } from './domain/address-policy.ts';
 import { logFinding } from './log-finding.ts';
+import { dependenciesOf } from './metrics/dependencies.ts';
+import { createMetrics } from './metrics/metrics.ts';
+import { timeAdministration } from './metrics/schedule-metrics.ts';
+import { startOperationsServer } from './operations/operations-server.ts';
 import { migrateQueue } from './queue-backend.ts';
 import { startDeliveryQueue } from './queue.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startStack } from './stack/stack.ts';
-import { cleanup } from './store/cleanup.ts';
 import { createEmitter } from './store/emit-event.ts';
 import { createKeyCache } from './store/key-cache.ts';
 import { openPipelines } from './store/pipelines.ts';
@@ -18,12 +22,16 @@ import type { SchemaContext } from '../schema/context.ts';
 import type { AccessGrant, AccessTokens } from './access-tokens.ts';
 import type { Config } from './config.ts';
 import type { ApiKeyId } from './domain/ids.ts';
+import type { Feed } from './feed/feed.ts';
+import type { Metrics } from './metrics/metrics.ts';
+import type { ReadinessChecks } from './operations/readiness.ts';
 import type { DeliveryQueue } from './queue.ts';
 import type { Stack } from './stack/stack.ts';
 import type { Database } from './store/database.ts';
 import type { DatabaseOptions, Pipelines } from './store/pipelines.ts';
 import type { KeyCache } from './store/key-cache.ts';
 import type { SecretBox } from './store/secret-box.ts';
+import type { Tracer } from './tracing/tracer.ts';
 
 /** Which parts of Posthorn this process runs. */
 export interface Roles {
@@ -39,6 +47,8 @@ export interface Service extends AsyncDisposable {
   database: Database | null;
   /** Where the gateway listens, as in `http://127.0.0.1:4000`; null without that role. */
   url: string | null;
+  /** Where a worker alone answers those who run it; null without WORKER_PORT, and of a gateway, which does so at `url`. */
+  operationsUrl: string | null;
 }
 
 /** The parts that gateway and worker share. */
@@ -49,7 +59,15 @@ interface Parts {
   pipelines: Pipelines;
   secretBox: SecretBox;
   queue: DeliveryQueue;
+  tracer: Tracer | null;
+  /** The stack's, measured. */
+  feed: Feed;
+  metrics: Metrics;
+  checks: ReadinessChecks;
 }
+
+/** What readiness may take, in milliseconds. */
+const readyCheckMs = 2_000;
 
 /**
  * Starts the roles on the stack that the config asks for. A part that cannot start rejects with one clear sentence, and
@@ -77,11 +95,25 @@ export async function startService(config: Config, roles: Roles, logger: Logger)
   const secretBox = createSecretBox(stack.encryptionKeys);
   const onError = (error: Error): void => logger.warn({ err: error }, 'queue connection');
   const queue = starting.use(await startDeliveryQueue(stack.queueConnection, { onError }));
-  const parts = { config, logger, stack, pipelines, secretBox, queue };
-  if (roles.worker) starting.use(await startRoleWorker(parts));
+  const metrics = createMetrics({ ...config, roles: namesOf(roles) });
+  const checks: ReadinessChecks = {
+    database: async () => void (await pipelines.pipeline.query('select 1')),
+    queue: async () => await queue.ping(),
+    feed: async () => await stack.feed.ping(),
+  };
+  const feed = metrics.meterFeed(stack.feed);
+  const tracer = starting.use(await startTracer(config, logger));
+  const parts = { config, logger, stack, pipelines, secretBox, queue, feed, metrics, checks, tracer };
+  metrics.watch(dependenciesOf({ ...parts, database, graceMs: config.sweepGraceMs }));
+  const worker = roles.worker ? starting.use(await startRoleWorker(parts, database === null)) : null;
   const gateway = database === null ? null : starting.use(await startRoleGateway(parts, database));
+  const urls = { url: gateway?.url ?? null, operationsUrl: worker?.operationsUrl ?? null };
   const started = starting.move();
-  return { database, url: gateway?.url ?? null, [Symbol.asyncDispose]: async () => await started.disposeAsync() };
+  return { database, ...urls, [Symbol.asyncDispose]: async () => await started.disposeAsync() };
+}
+
+function namesOf({ gateway, worker }: Roles): string {
+  return [gateway ? 'gateway' : [], worker ? 'worker' : []].flat().join(',');
 }
 
 /** And what the gateway has besides. */
@@ -91,28 +123,74 @@ interface GatewayParts extends Parts {
   tokens: AccessTokens;
 }
 
+/** Loads OpenTelemetry, which only those need who have a collector; null when there is none. */
+async function startTracer(
+  { tracing: settings, version }: Config,
+  logger: Logger,
+): Promise<(Tracer & AsyncDisposable) | null> {
+  if (settings === null) return null;
+  const { startOtlpTracer } = await import('./tracing/otlp-tracer.ts');
+  return startOtlpTracer({
+    settings,
+    version,
+    instanceId: randomUUID(),
+    onFailing: (error) => logger.warn({ err: error }, 'the collector takes no traces; they are lost until it does'),
+    onRecovered: () => logger.info('the collector takes traces again'),
+  });
+}
+
 /** Loads Prisma, which only the gateway needs. */
 async function openWholeDatabase(url: string, options: DatabaseOptions): Promise<Database> {
   const { openDatabase } = await import('./store/database.ts');
   return openDatabase(url, options);
 }
 
-async function startRoleWorker({
+/** Starts the worker. One that is alone has a port, where that is set: before it takes anything, and until it has ended. */
+async function startRoleWorker(
+  parts: Parts,
+  isAlone: boolean,
+): Promise<{ operationsUrl: string | null } & AsyncDisposable> {
+  const { host, workerPort: port } = parts.config;
+  await using starting = new AsyncDisposableStack();
+  const operations =
+    !isAlone || port === null
+      ? null
+      : starting.use(await startOperationsServer({ ...operationsOf(parts), readyCheckMs, host, port }));
+  starting.use(await startTheWorker(parts));
+  operations?.enter('serving');
+  starting.defer(() => operations?.enter('stopping'));
+  const started = starting.move();
+  return {
+    operationsUrl: operations?.url ?? null,
+    [Symbol.asyncDispose]: async () => await started.disposeAsync(),
+  };
+}
+
+function operationsOf({ config, logger, metrics, checks }: Parts) {
+  return { checks, logger, metrics: { page: metrics.page, token: config.metricsToken } };
+}
+
+async function startTheWorker({
   config,
   logger,
   stack,
   pipelines,
   secretBox,
   queue,
+  tracer,
+  feed,
+  metrics,
 }: Parts): Promise<AsyncDisposable> {
   return await startWorker({
     database: pipelines,
     secretBox,
     queue,
     logger,
-    feed: stack.feed,
+    feed,
+    meter: metrics.worker,
     rateLimit: stack.rateLimit,
     queueConnection: stack.queueConnection,
+    tracing: { tracer, sendTraceparent: config.sendTraceparent },
     settings: {
       brand: config.brand,
       version: config.version,
@@ -122,6 +200,7 @@ async function startRoleWorker({
       retryScheduleSeconds: config.retryScheduleSeconds,
       maxAttempts: config.maxAttempts,
       disableAfterMs: config.disableAfterMs,
+      retentionDays: config.retentionDays,
       inFlightMax: config.inFlightMax,
       webhookInFlightMax: config.webhookInFlightMax,
       jobConcurrency: config.jobConcurrency,
@@ -133,7 +212,7 @@ async function startRoleWorker({
 }
 
 async function startRoleGateway(shared: Parts, database: Database): Promise<{ url: string } & AsyncDisposable> {
-  const { config, logger, stack, queue } = shared;
+  const { config, stack, metrics } = shared;
   // Loaded here and not at the top: a process that only delivers has no use for GraphQL, which takes 40 MB.
   const [{ startGateway }, { loadPersistedOperations }, { schema }, { createAccessTokens }, { createAuthenticate }] =
     await Promise.all([
@@ -147,8 +226,9 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
   const tokens = createAccessTokens(stack.encryptionKeys);
   const { ratePointsPerMinute: pointsPerMinute, persistedOperations: path } = config;
   const gateway = await startGateway({
+    ...operationsOf(shared),
     schema,
-    logger,
+    meter: metrics.gateway,
     host: config.host,
     port: config.port,
     authenticate: createAuthenticate(keys, tokens),
@@ -158,11 +238,8 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
     introspection: config.introspection,
     persistedOperations: path === null ? null : await loadPersistedOperations(path, schema),
     allowedOrigins: config.allowedOrigins,
-    checks: {
-      database: async () => void (await database.pipeline.query('select 1')),
-      queue: async () => await queue.ping(),
-      feed: async () => await stack.feed.ping(),
-    },
+    tracer: shared.tracer,
+    stopDelayMs: config.stopDelayMs,
   });
   keys.onForget((apiKeyId) => gateway.revoke(apiKeyId));
   return gateway;
@@ -170,12 +247,12 @@ async function startRoleGateway(shared: Parts, database: Database): Promise<{ ur
 
 /** Gives the function that fills a request's context. */
 function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], requestId: string) => SchemaContext {
-  const { config, logger, stack, database, secretBox, queue, keys, tokens } = parts;
+  const { config, logger, database, secretBox, queue, feed, metrics, keys, tokens } = parts;
   const shared = {
     database,
     secretBox,
-    feed: stack.feed,
-    emitEvent: createEmitter(database, { maxAttempts: config.maxAttempts }),
+    feed,
+    emitEvent: metrics.meterEmitter(createEmitter(database, { maxAttempts: config.maxAttempts })),
     enqueue: async (...args: Parameters<DeliveryQueue['enqueue']>): Promise<void> => {
       await queue.enqueue(...args).catch((error: unknown) => {
         logger.warn({ err: error }, 'deliveries were not enqueued; sweep will find them');
@@ -186,10 +263,7 @@ function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], 
       issueAccessToken: async (grant: AccessGrant) => await tokens.issue(grant),
       forgetApiKey: (apiKeyId: ApiKeyId) => keys.forget(apiKeyId),
     },
-    administration: {
-      retryStuck: async (limit: number) => await retryStuck({ database, queue }, limit),
-      cleanup: async (olderThan: Date, signal: AbortSignal) => await cleanup(database, { olderThan }, signal),
-    },
+    administration: createAdministration(config, { database, queue }),
     onWarning: (message: string, error: unknown): void => logger.warn({ err: error }, message),
     settings: {
       requireHttps: config.requireHttps,
@@ -199,5 +273,6 @@ function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], 
       attemptTimeoutMs: config.attemptTimeoutMs,
     },
   };
-  return (caller, requestId) => ({ ...shared, caller, requestId });
+  const administration = timeAdministration(metrics.timeRun, shared.administration);
+  return (caller, requestId) => ({ ...shared, administration, caller, requestId });
 }

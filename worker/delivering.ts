@@ -4,6 +4,7 @@ import { announce, publish } from './announce.ts';
 import { settledEntry } from './feed-entry.ts';
 import { logAttempt } from './log-attempt.ts';
 import { createSender } from './send.ts';
+import { traceAttempts } from './trace-attempts.ts';
 import type { Dispatch, SendResult } from '../src/domain/delivery.ts';
 import type { WebhookCache } from '../src/store/webhook-settings.ts';
 import type { AnnounceDeps } from './announce.ts';
@@ -23,7 +24,7 @@ export interface DeliveringParts {
 
 /** Creates the five steps' ports on the real adapters; disposing closes the connections to receivers. */
 export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): DeliverDeps & AsyncDisposable {
-  const { database, settings, logger } = deps;
+  const { database, settings, logger, meter } = deps;
   const { announcing, health } = parts;
   const claim = createClaimer(database, parts.webhooks, parts.claimLeaseMs);
   const record = createRecorder(database, settings);
@@ -35,10 +36,12 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
     requireHttps: settings.requireHttps,
     onInternalError: (error) => logger.error({ err: error }, 'send'),
   });
+  const send = traceAttempts(sender, deps.tracing ?? { tracer: null, sendTraceparent: false });
   return {
     random: Math.random,
     claim: async (deliveryId) => {
       const claimed = await claim(deliveryId);
+      meter?.claimAsked(claimed.kind);
       if (claimed.kind === 'claimed') return claimed.dispatch;
       if (claimed.kind === 'settled') {
         await publish(announcing, claimed.delivery.projectId, [settledEntry(claimed.delivery, announcing.now())]);
@@ -46,7 +49,7 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
       return null;
     },
     send: async (dispatch, signal) => {
-      const result = await sender.send(dispatch, signal);
+      const result = await send(dispatch, signal);
       parts.onAnswer(dispatch, result);
       return result;
     },
@@ -55,6 +58,7 @@ export function createDelivering(deps: WorkerDeps, parts: DeliveringParts): Deli
       const change = { dispatch, result, decision, recorded };
       await health.obey(change);
       logAttempt(logger, change);
+      meter?.attempted(change);
       return change;
     },
     announce: async (change) => await announce(announcing, change),

@@ -1,6 +1,7 @@
 import { Agent } from 'undici';
 import { parseCidrs, type Cidr } from '../src/domain/address-policy.ts';
 import type { Dispatch, SendResult } from '../src/domain/delivery.ts';
+import type { TraceParent } from '../src/domain/trace-parent.ts';
 import { checkWebhookUrl } from '../src/domain/webhook-url.ts';
 import { createAddressResolver } from './egress-addresses.ts';
 import { createConnector, type Connector, type ConnectTimings } from './egress-connect.ts';
@@ -39,9 +40,10 @@ export interface SenderOptions {
 export interface Sender extends AsyncDisposable {
   /**
    * Makes the attempt that the dispatch describes. What a receiver does is always a result. Rejects only with the
-   * signal's reason when it aborts, or when the sender is disposed of: the request may have arrived then.
+   * signal's reason when it aborts, or when the sender is disposed of: the request may have arrived then. With a
+   * `traceParent` the request carries it.
    */
-  send(dispatch: Dispatch, signal: AbortSignal): Promise<SendResult>;
+  send(dispatch: Dispatch, signal: AbortSignal, traceParent?: TraceParent | null): Promise<SendResult>;
 }
 
 /** Creates a sender, with kept-alive connections per origin. Throws a RangeError when an allowed range is not one. */
@@ -93,7 +95,7 @@ class HttpSender implements Sender, ExchangeOwner {
     this.#agent = createAgent(this.#connector);
   }
 
-  async send(dispatch: Dispatch, signal: AbortSignal): Promise<SendResult> {
+  async send(dispatch: Dispatch, signal: AbortSignal, traceParent: TraceParent | null = null): Promise<SendResult> {
     signal.throwIfAborted();
     this.#watch(signal);
     const startedAt = this.now();
@@ -103,7 +105,7 @@ class HttpSender implements Sender, ExchangeOwner {
       const exchange = new Exchange(this, startedAt, signal, { resolve, reject });
       this.#inFlight.add(exchange);
       try {
-        this.#agent.dispatch(this.#requestOf(dispatch, target, startedAt), exchange);
+        this.#agent.dispatch(this.#requestOf(dispatch, target, { startedAt, traceParent }), exchange);
       } catch (error) {
         exchange.fail(error);
       }
@@ -131,8 +133,13 @@ class HttpSender implements Sender, ExchangeOwner {
     this.#options.onInternalError?.(error);
   }
 
-  #requestOf(dispatch: Dispatch, { origin, path }: ReachableTarget, startedAt: Date): Agent.DispatchOptions {
+  #requestOf(
+    dispatch: Dispatch,
+    { origin, path }: ReachableTarget,
+    { startedAt, traceParent }: { startedAt: Date; traceParent: TraceParent | null },
+  ): Agent.DispatchOptions {
     const headers = requestHeaders(this.#headerSettings, dispatch, Math.floor(startedAt.getTime() / 1000));
+    if (traceParent !== null) headers.push('traceparent', traceParent);
     const reset = this.#connector.socketCount() >= socketsKeptMax;
     return { origin, path, method: 'POST', headers, body: dispatch.body, reset };
   }

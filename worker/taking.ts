@@ -1,4 +1,5 @@
 import { coalesce } from '../src/coalesce.ts';
+import { stopLimitMs } from '../src/domain/stop-limit.ts';
 import { startDeliveryConsumer } from '../src/queue.ts';
 import { takeHeldDeliveries } from '../src/store/held-deliveries.ts';
 import { parkDeliveries } from '../src/store/settle-unsendable.ts';
@@ -11,14 +12,12 @@ import { settledEntry } from './feed-entry.ts';
 import type { Logger } from 'pino';
 import type { DueDelivery } from '../src/domain/delivery.ts';
 import type { DeliveryId } from '../src/domain/ids.ts';
-import type { Pipelines } from '../src/store/pipelines.ts';
 import type { AnnounceDeps } from './announce.ts';
 import type { WorkerDeps } from './worker.ts';
 
-/** What a stop gives everything under way to end, and then once it was asked to, in milliseconds. */
-const stopLimitMs = 15_000;
-/** What of that the jobs being placed get: they wait for nothing long. */
+/** What of a stop's time the jobs being placed get: they wait for nothing long. */
 const jobsLimitMs = 3_000;
+/** What everything under way gets to end once it was asked to. */
 const abandonMs = 5_000;
 
 /**
@@ -36,7 +35,7 @@ export async function startTaking(
   const delivering = starting.use(
     createDelivering(deps, { ...parts, onAnswer: (dispatch, result) => admission.answered(dispatch, result) }),
   );
-  const park = createParker(database, announcing, parts.claimLeaseMs);
+  const park = createParker(deps, announcing, parts.claimLeaseMs);
   const admission = new Admission(
     {
       attempt: async (id) => await deliver(delivering, id, stop.signal),
@@ -52,6 +51,7 @@ export async function startTaking(
     },
     settings,
   );
+  deps.meter?.watchUnderWay(() => admission.inFlightCount);
   const consumer = await startDeliveryConsumer(queueConnection, {
     jobConcurrency: settings.jobConcurrency,
     stopLimitMs: jobsLimitMs,
@@ -95,7 +95,7 @@ async function endOrAbort(
 
 /** Gives the function that parks a delivery; concurrent calls share one statement. What ended instead is published. */
 function createParker(
-  database: Pipelines,
+  { database, meter }: WorkerDeps,
   announcing: AnnounceDeps,
   claimLeaseMs: number,
 ): (id: DeliveryId) => Promise<void> {
@@ -105,5 +105,8 @@ function createParker(
     }
     return ids.map(() => null);
   });
-  return async (id) => void (await parkTogether(id));
+  return async (id) => {
+    meter?.parked();
+    await parkTogether(id);
+  };
 }

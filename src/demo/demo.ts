@@ -27,7 +27,9 @@ const feedProbe = { tries: 10, limitMs: 1000 };
  */
 export async function runDemo(config: Config, print: (text: string) => void): Promise<void> {
   const stopping = new AbortController();
-  void untilStopSignal().then(() => stopping.abort(new Error('the demo was stopped')));
+  void untilStopSignal({ delayMs: 0, onHanging: () => print('The demo does not end by itself: given up.') }).then(() =>
+    stopping.abort(new Error('the demo was stopped')),
+  );
   await using cleanup = new AsyncDisposableStack();
   const posthorn = cleanup.use(await findOrStartPosthorn(config.dataFolder, stopping.signal));
   print(

@@ -3,6 +3,8 @@ import { examineDatabase } from './examine-database.ts';
 import { examinePort } from './examine-port.ts';
 import { examineQueue } from './examine-queue.ts';
 import { examineRedis } from './examine-redis.ts';
+import { examineSharing } from './examine-sharing.ts';
+import { judgeStop } from './judge-settings.ts';
 import type { Config } from '../config.ts';
 import type { Finding } from '../finding.ts';
 
@@ -36,11 +38,14 @@ async function examine(env: Env): Promise<Finding[]> {
   }
   const message = `All ${describeSettings().length} settings can be used.`;
   const [{ findings, used }, redis, port] = await Promise.all([
-    examineDatabase(config, async (databaseUrl) => await examineQueue(config, databaseUrl)),
+    examineDatabase(config, async (databaseUrl) => [
+      await examineQueue(config, databaseUrl),
+      ...(await examineSharing(config, databaseUrl)),
+    ]),
     examineRedis(config),
     examinePort(config),
   ]);
-  return [{ check, status: 'ok', message, remedy: null }, ...findings, ...redis, ...used, port];
+  return [{ check, status: 'ok', message, remedy: null }, judgeStop(config), ...findings, ...redis, ...used, port];
 }
 
 /** One line per finding, and one more for what to do. */

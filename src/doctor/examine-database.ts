@@ -6,6 +6,7 @@ import { judgePostgresVersion, loadPostgresVersion } from '../stack/postgres-ver
 import { loadBacklog } from '../store/backlog.ts';
 import { listCiphertextSamples } from '../store/ciphertext-samples.ts';
 import { createSecretBox } from '../store/secret-box.ts';
+import { examineServer } from './examine-server.ts';
 import { judgeBacklog, judgeClock, judgeKeys, judgeMigrations } from './judge-database.ts';
 import type { Client } from 'pg';
 import type { Config } from '../config.ts';
@@ -14,7 +15,7 @@ import type { Finding } from '../finding.ts';
 /** What there is to say of the database, and, when it can be used, what `use` finds on it. */
 export async function examineDatabase(
   config: Config,
-  use: (databaseUrl: string) => Promise<Finding>,
+  use: (databaseUrl: string) => Promise<Finding[]>,
 ): Promise<{ findings: Finding[]; used: Finding[] }> {
   if (config.databaseUrl === null && !(await hasEmbeddedDatabase(config.dataFolder))) {
     const message = `POSTHORN_DATA ${JSON.stringify(config.dataFolder)} has no database yet.`;
@@ -29,7 +30,7 @@ export async function examineDatabase(
     try {
       const findings = await examineClient(client, config);
       const usable = findings.every(({ status }) => status !== 'failed');
-      return { findings, used: usable ? [await use(database.url)] : [] };
+      return { findings, used: usable ? await use(database.url) : [] };
     } finally {
       await client.end();
     }
@@ -44,7 +45,8 @@ async function examineClient(client: Client, config: Config): Promise<Finding[]>
   const reachable: Finding = { check: 'PostgreSQL', status: 'ok', message: place, remedy: null };
   const version = judgePostgresVersion(await loadPostgresVersion(client));
   if (version.status !== 'ok') return [reachable, version];
-  const findings = [reachable, version, await examineClock(client), judgeMigrations(await loadMigrationState(client))];
+  const server = [...(await examineServer(client)), await examineClock(client)];
+  const findings = [reachable, version, ...server, judgeMigrations(await loadMigrationState(client))];
   if (findings.some(({ status }) => status === 'failed')) return findings;
   const backlog = await loadBacklog(client, config.sweepGraceMs);
   return [...findings, await examineKeys(client, config), ...judgeBacklog(backlog, config, new Date())];

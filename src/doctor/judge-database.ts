@@ -24,12 +24,12 @@ export function judgeClock(aheadMs: number, roundTripMs: number): Finding {
 export function judgeMigrations({ pending, unfinished, unknown }: MigrationState): Finding {
   const check = 'migrations';
   if (unfinished.length > 0) {
-    const message = `A migration has begun and not ended: ${unfinished.join(', ')}.`;
+    const message = `A migration was begun by another tool and has not ended: ${unfinished.join(', ')}.`;
     return {
       check,
       status: 'failed',
       message,
-      remedy: 'When no `posthorn migrate` runs, read its error in _prisma_migrations, mend it and run it again.',
+      remedy: 'Read its error in _prisma_migrations, undo what it left, delete that row and run `posthorn migrate`.',
     };
   }
   if (pending.length > 0) {

@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { DeliveryId, EventId, ProjectId, WebhookId } from './ids.ts';
 import type { SignatureStyle } from './signature.ts';
+import type { TraceParent } from './trace-parent.ts';
 import { retryDelayMs } from './retry-schedule.ts';
 
 /** Where a delivery stands; it is always in exactly one of these (DESIGN: the ledger). */
@@ -85,6 +86,8 @@ export interface Dispatch {
   maxAttempts: number;
   retryScheduleSeconds: readonly number[];
   trigger: AttemptTrigger;
+  /** Where its event was emitted in a trace; null when that is not known. */
+  traceParent: TraceParent | null;
   /** Identifies this claim: only the worker that still holds it may decide the delivery's fate. */
   claimedAt: Date;
   createdAt: Date;
@@ -119,6 +122,8 @@ export interface SendResult {
   retryAfterMs: number | null;
   /** The answer's `webhook-delivery` header. */
   receiverControl: 'disable' | 'abort-message' | null;
+  /** The trace that the attempt is part of; absent when there is none. */
+  traceId?: string;
 }
 
 /** What follows from an attempt. */

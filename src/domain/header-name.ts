@@ -12,6 +12,8 @@ const reservedNames: ReadonlySet<string> = new Set([
   'host',
   'keep-alive',
   'te',
+  'traceparent',
+  'tracestate',
   'trailer',
   'transfer-encoding',
   'upgrade',

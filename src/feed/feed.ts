@@ -123,6 +123,8 @@ export interface Feed extends AsyncDisposable {
    * Rejects with FeedError BAD_CURSOR or CURSOR_EXPIRED, or when the feed is closed or its server cannot be reached.
    */
   subscribe(projectId: ProjectId, options?: SubscribeOptions): Promise<FeedSubscription>;
+  /** Subscriptions of this process that have not ended. */
+  readonly subscriberCount: number;
   /** Resolves when the feed's server answers; rejects with the reason when it does not. */
   ping(): Promise<void>;
 }

@@ -60,6 +60,12 @@ class InProcessFeed implements Feed {
     }
   }
 
+  get subscriberCount(): number {
+    let count = 0;
+    for (const log of this.#logs.values()) count += log.readers.size;
+    return count;
+  }
+
   /** Always answers, until the feed is disposed. */
   async ping(): Promise<void> {
     this.#assertOpen();

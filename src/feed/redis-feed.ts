@@ -115,6 +115,10 @@ class RedisFeed implements Feed {
     }
   }
 
+  get subscriberCount(): number {
+    return this.#readers.size;
+  }
+
   async ping(): Promise<void> {
     this.#assertOpen();
     await Promise.all([this.#commands.ping(), this.#subscriber.ping()]);

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
 import type { ApiKeyId } from '../domain/ids.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** A connection that stays open: a WebSocket or an event stream. */
@@ -47,8 +48,9 @@ export function startConnectionWatch(options: {
   authenticate: (key: string) => Promise<Caller | null>;
   limits: GatewayLimits;
   logger: Logger;
+  meter?: GatewayMeter | undefined;
 }): ConnectionWatch {
-  const { limits, logger } = options;
+  const { limits, logger, meter } = options;
   const connections = new Map<LiveConnection, Watched>();
   let lookedUpAtMs = performance.now();
   let lookup: Promise<void> | null = null;
@@ -59,6 +61,7 @@ export function startConnectionWatch(options: {
       if (hasExpired(connection)) connection.onForbidden();
       else if (isStalled(connection, watched, nowMs, limits)) {
         logger.info({ waitingBytes: connection.socket.writableLength }, 'a reader that takes nothing is cut off');
+        meter?.slowReaderClosed();
         connection.onStalled();
       } else if (nowMs >= watched.pingAtMs) {
         watched.pingAtMs = nowMs + limits.pingMs;

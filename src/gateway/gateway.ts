@@ -1,5 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { setTimeout as after } from 'node:timers/promises';
+import { listen, localUrl } from '../operations/listen.ts';
+import { createAdminRoutes } from './admin-routes.ts';
 import { createAuthentication } from './authentication.ts';
 import { startConnectionWatch } from './connection-watch.ts';
 import { createCrossOrigin } from './cross-origin.ts';
@@ -14,24 +17,25 @@ import { createWebsocketEdge } from './websocket-edge.ts';
 import type { GraphQLSchema } from 'graphql';
 import type { Server, ServerOptions } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Logger } from 'pino';
 import type { SchemaContext } from '../../schema/context.ts';
 import type { AllowedOrigins } from '../domain/allowed-origins.ts';
 import type { ApiKeyId } from '../domain/ids.ts';
+import type { OperationsOptions, ServedMetrics } from '../operations/operations-routes.ts';
 import type { SpendingLimit } from '../rate-limit/rate-limit.ts';
 import type { Secret } from '../secret.ts';
+import type { Tracer } from '../tracing/tracer.ts';
 import type { Authenticate } from './authentication.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { HttpEdge } from './http-edge.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
-import type { ReadinessChecks } from './readiness.ts';
 import type { WebsocketEdge } from './websocket-edge.ts';
 
 // src/gateway: the HTTP and WebSocket edge of the GraphQL API. Invariant: an operation goes through one pipeline
 // (limits, validation, masking, context) whichever transport brought it, runs in one operation scope, and writes one log
 // line; whatever waits for a reader is bounded. The composition root starts it and gives it everything that it calls.
 
-export interface GatewayOptions {
+export interface GatewayOptions extends Omit<OperationsOptions, 'readyCheckMs' | 'metrics'> {
   schema: GraphQLSchema;
   host: string;
   /** 0 takes any free port. */
@@ -41,8 +45,10 @@ export interface GatewayOptions {
   /** The administrator's; null: there is none. */
   adminKey: Secret<string> | null;
   createContext: (caller: SchemaContext['caller'], requestId: string) => SchemaContext;
-  checks: ReadinessChecks;
-  logger: Logger;
+  /** Absent: none can be read here. */
+  metrics?: ServedMetrics;
+  /** Told of what goes on here. */
+  meter?: GatewayMeter;
   limits?: Partial<GatewayLimits>;
   /** What operations cost is counted per API key; null: they are not charged for. */
   rate: { limit: SpendingLimit; pointsPerMinute: number } | null;
@@ -52,6 +58,10 @@ export interface GatewayOptions {
   persistedOperations: PersistedOperations | null;
   /** Sites beside our own that may use the API from a browser. */
   allowedOrigins: AllowedOrigins;
+  /** Null or absent: operations are not recorded as spans. */
+  tracer?: Tracer | null;
+  /** How long stopping serves on while `/ready` says no, in milliseconds, default 0. */
+  stopDelayMs?: number;
 }
 
 /** A listening gateway. Disposing it answers what is under way, for at most 15 s, and closes sockets with 1001. */
@@ -76,10 +86,16 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const crossOrigin = createCrossOrigin(options.allowedOrigins);
   const subscriptions = new SharedSubscriptions({ ...options, maskError });
   const pipeline = createGraphqlPipeline({ ...options, authentication, charge, maskError, limits, subscriptions });
-  const watch = startConnectionWatch({ ...options, limits });
-  const { persistedOperations } = options;
-  const shared = { pipeline, watch, limits, logger, crossOrigin, persistedOperations };
-  const http = createHttpEdge({ ...shared, graphiql: createGraphiql(), checks: options.checks });
+  const { meter, persistedOperations, checks, metrics = null, tracer = null } = options;
+  const watch = startConnectionWatch({ ...options, limits, meter });
+  const shared = { pipeline, watch, limits, logger, meter, crossOrigin, persistedOperations, tracer };
+  const http = createHttpEdge({
+    ...shared,
+    graphiql: createGraphiql(),
+    checks,
+    metrics,
+    adminRoutes: (stopSignal) => createAdminRoutes({ ...options, authentication, stopSignal }),
+  });
   const websocket = createWebsocketEdge({ ...shared, maskError, authentication });
 
   const server = createServer(httpLimits(limits), (request, response) => http.handle(request, response));
@@ -87,16 +103,22 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     socket.on('error', (error) => logger.debug({ err: error }, 'a connection broke'));
     if (request.url?.split('?', 1)[0] !== graphqlPath) refuseUpgrade(socket, '404 Not Found');
     else if (!crossOrigin.mayUpgrade(request)) refuseUpgrade(socket, '403 Forbidden');
+    else if (!server.listening) refuseUpgrade(socket, '503 Service Unavailable');
     else websocket.upgrade(request, socket, head);
   });
   try {
     const port = await listen(server, options);
-    const stop = async (): Promise<void> => await stopServing({ server, http, websocket }, limits.stopMs);
+    const { stopDelayMs = 0 } = options;
+    const stop = async (): Promise<void> => {
+      http.retire();
+      if (stopDelayMs > 0) await after(stopDelayMs);
+      await stopServing({ server, http, websocket }, limits.stopMs);
+    };
     let stopped: Promise<void> | null = null;
     return {
       port,
       revoke: (apiKeyId) => watch.revoke(apiKeyId),
-      url: `http://${urlHost(options.host)}:${port}`,
+      url: localUrl({ host: options.host, port }),
       [Symbol.asyncDispose]: async () => await (stopped ??= stop().finally(() => watch[Symbol.dispose]())),
     };
   } catch (error) {
@@ -125,7 +147,7 @@ function refuseUpgrade(socket: Duplex, status: string): void {
   socket.end(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
 }
 
-/** Not ready → nothing new → answers under way → sockets 1001 → closed. */
+/** Nothing new → answers under way → sockets 1001 → closed. */
 async function stopServing(
   { server, http, websocket }: { server: Server; http: HttpEdge; websocket: WebsocketEdge },
   stopMs: number,
@@ -138,23 +160,4 @@ async function stopServing(
   clearTimeout(timer);
   server.closeAllConnections();
   await closed;
-}
-
-async function listen(server: Server, { host, port }: GatewayOptions): Promise<number> {
-  try {
-    server.listen(port, host);
-    await once(server, 'listening');
-  } catch (error) {
-    const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
-    const reason = taken ? 'something else listens there already' : String(error);
-    throw new Error(`Posthorn cannot listen on ${host} port ${port}: ${reason}.`, { cause: error });
-  }
-  const address = server.address();
-  return typeof address === 'object' && address !== null ? address.port : port;
-}
-
-/** A host as it stands in a URL that can be opened from this machine. */
-function urlHost(host: string): string {
-  if (host === '0.0.0.0' || host === '::') return 'localhost';
-  return host.includes(':') ? `[${host}]` : host;
 }

@@ -50,7 +50,8 @@ export function createGraphqlPipeline(options: GraphqlPipelineOptions): GraphqlP
     context: async ({ params }) => {
       const scope = currentOperation();
       await admit(scope, params);
-      return { ...options.createContext(scope.caller, scope.requestId), lastEventId: scope.lastEventId };
+      const { lastEventId, trace } = scope;
+      return { ...options.createContext(scope.caller, scope.requestId), lastEventId, traceParent: trace.place };
     },
     plugins: [
       useAuthentication(options.authentication),

@@ -1,38 +1,46 @@
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { answerBroken, answerError, beginAnswer, notFound, pathOf } from '../operations/answer.ts';
+import { createOperationsRoutes } from '../operations/operations-routes.ts';
 import { parseAuthorization } from './credentials.ts';
+import { findTraceParent } from '../domain/trace-parent.ts';
 import { createEventStream } from './event-stream.ts';
 import { changeCaller, createOperationScope, runOperation } from './operation-scope.ts';
-import { checkReadiness } from './readiness.ts';
+import { OperationTrace } from './operation-trace.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Logger } from 'pino';
+import type { AdminRoute } from './admin-routes.ts';
+import type { Tracer } from '../tracing/tracer.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
+import type { OperationsOptions } from '../operations/operations-routes.ts';
 import type { CrossOrigin } from './cross-origin.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { OperationScope } from './operation-scope.ts';
-import type { ReadinessChecks } from './readiness.ts';
 
-/** The HTTP side: `/graphql`, `/health`, `/ready`. */
+/** The HTTP side: `/graphql`, the administrator's routes, and what those who run it ask (src/operations). */
 export interface HttpEdge {
   handle(request: IncomingMessage, response: ServerResponse): void;
-  /** From now on `/ready` says no; resolves when requests under way are answered, or at `deadline`. Event streams are cut. */
+  /** From now on `/ready` says no and each answer closes its connection, so that clients turn to another gateway. */
+  retire(): void;
+  /** After `retire`: resolves when all requests are answered, those that still come too, or at `deadline`. Event streams are cut. */
   stop(deadline: Promise<void>): Promise<void>;
 }
 
-export interface HttpEdgeOptions {
+export interface HttpEdgeOptions extends Omit<OperationsOptions, 'readyCheckMs'> {
   pipeline: GraphqlPipeline;
   graphiql: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
-  checks: ReadinessChecks;
+  /** The administrator's routes by path; what they do ends early when the signal aborts. */
+  adminRoutes: (stopSignal: AbortSignal) => Record<string, AdminRoute>;
   watch: ConnectionWatch;
   crossOrigin: CrossOrigin;
   limits: GatewayLimits;
-  logger: Logger;
+  tracer: Tracer | null;
+  meter: GatewayMeter | undefined;
 }
 
 interface State {
-  stopping: boolean;
-  readonly answers: Set<Promise<unknown>>;
+  phase: 'serving' | 'retired' | 'stopping';
+  readonly answers: Map<ServerResponse, Promise<unknown>>;
   readonly streams: Set<ServerResponse>;
 }
 
@@ -41,7 +49,6 @@ type Route = (request: IncomingMessage, response: ServerResponse, requestId: str
 /** The path of GraphQL on every transport. */
 export const graphqlPath = '/graphql';
 
-const requestIdShape = /^[\x21-\x7e]{1,128}$/;
 /** Headers that no other site can make a browser send unasked. */
 const preflightedHeaders = [
   'authorization',
@@ -52,36 +59,59 @@ const preflightedHeaders = [
 
 /** Creates the HTTP side's request handler. */
 export function createHttpEdge(options: HttpEdgeOptions): HttpEdge {
-  const state: State = { stopping: false, answers: new Set(), streams: new Set() };
+  const stopController = new AbortController();
+  const state: State = { phase: 'serving', answers: new Map(), streams: new Set() };
   const routes: Record<string, Route> = {
+    ...options.adminRoutes(stopController.signal),
     '/': async (request, response) => home(request, response),
-    '/health': async (_request, response) => answer(response, 200, { status: 'ok' }),
-    '/ready': async (_request, response) => await ready(response, state, options),
+    ...createOperationsRoutes({ ...options, readyCheckMs: options.limits.readyCheckMs }, () =>
+      state.phase === 'serving' ? 'serving' : 'stopping',
+    ),
     [graphqlPath]: async (...args) => await graphql(...args, { state, options }),
   };
   return {
     handle(request, response) {
-      const requestId = findRequestId(request) ?? randomUUID();
-      response.setHeader('x-request-id', requestId);
-      response.setHeader('x-content-type-options', 'nosniff');
-      if (state.stopping) response.setHeader('connection', 'close');
-      const path = (request.url ?? '/').split('?', 1)[0] ?? '/';
+      if (state.phase === 'stopping' && asksForStream(request)) {
+        response.destroy(); // it would be cut a moment later
+        return;
+      }
+      const requestId = beginAnswer(request, response);
+      if (state.phase !== 'serving') response.setHeader('connection', 'close');
+      const path = pathOf(request);
       const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+      cutWhenStalled(response, options.limits.answerStalledMs);
       const closed = once(response, 'close');
       const handled = (route ?? notFound)(request, response, requestId).catch((error: unknown) => {
         options.logger.error({ err: error, requestId }, 'an http request could not be handled');
-        if (response.headersSent) response.destroy();
-        else answerError(response, 500, 'INTERNAL', 'Unexpected error');
+        answerBroken(response);
       });
-      const answered = Promise.all([handled, closed]).finally(() => state.answers.delete(answered));
-      state.answers.add(answered);
+      const answered = Promise.all([handled, closed]).finally(() => state.answers.delete(response));
+      state.answers.set(response, answered);
+    },
+    retire() {
+      state.phase = 'retired';
+      for (const response of state.answers.keys()) {
+        if (!response.headersSent) response.setHeader('connection', 'close');
+      }
     },
     async stop(deadline) {
-      state.stopping = true;
+      state.phase = 'stopping';
+      stopController.abort();
       for (const stream of state.streams) stream.destroy();
-      await Promise.race([Promise.allSettled(state.answers), deadline]);
+      const signal = { late: false };
+      const late = deadline.then(() => (signal.late = true));
+      while (state.answers.size > 0 && !signal.late) {
+        await Promise.race([Promise.allSettled(state.answers.values()), late]);
+      }
     },
   };
+}
+
+/** An answer that nobody takes would stay in memory. Whatever the kernel takes of one, be it a part of a write, begins the time anew. */
+function cutWhenStalled(response: ServerResponse, stalledMs: number): void {
+  response.setTimeout(stalledMs, () => {
+    if ((response.socket?.writableLength ?? 0) > 0) response.destroy();
+  });
 }
 
 async function graphql(
@@ -96,16 +126,21 @@ async function graphql(
   if (reads && accept.includes('text/html')) return await options.graphiql(request, response);
   const refusal = findRefusal(request);
   if (refusal !== null) return answerError(response, refusal.status, 'BAD_USER_INPUT', refusal.message);
-  const streams = accept.includes('text/event-stream');
-  const scope = createOperationScope(requestId, streams ? 'sse' : 'http', null);
+  const streams = asksForStream(request);
+  const trace = new OperationTrace(options.tracer, findTraceParent(request.headers['traceparent']));
+  const scope = createOperationScope(requestId, streams ? 'sse' : 'http', null, trace);
   const unwatch = streams ? watchStream(request, response, { scope, state, options }) : null;
-  await runOperation(scope, options.logger, async () => {
+  await runOperation(scope, options, async () => {
     // Yoga's own promise does not settle when the reader goes away in the middle; the response's end always comes.
     const closed = once(response, 'close');
     void pipelineAnswer(options, request, response);
     await closed;
   });
   unwatch?.();
+}
+
+function asksForStream({ headers }: IncomingMessage): boolean {
+  return (headers.accept ?? '').includes('text/event-stream');
 }
 
 async function pipelineAnswer(
@@ -134,6 +169,7 @@ function watchStream(
   scope.serveEvents = stream.serve;
   const cut = (): void => void response.destroy();
   state.streams.add(response);
+  const closed = options.meter?.connectionOpened('sse');
   const unwatch = options.watch.add({
     socket: request.socket,
     key: credentials.kind === 'key' ? credentials.key : null,
@@ -147,6 +183,7 @@ function watchStream(
   });
   return () => {
     unwatch();
+    closed?.();
     state.streams.delete(response);
   };
 }
@@ -163,38 +200,7 @@ function findRefusal(request: IncomingMessage): { status: number; message: strin
   return { status: 400, message: `GET of /graphql needs one of these headers: ${preflightedHeaders.join(', ')}.` };
 }
 
-async function ready(
-  response: ServerResponse,
-  state: State,
-  { checks, limits, logger }: HttpEdgeOptions,
-): Promise<void> {
-  if (state.stopping) return answer(response, 503, { status: 'stopping' });
-  const results = await checkReadiness(checks, limits.readyCheckMs, logger);
-  const isReady = Object.values(results).every((result) => result === 'ok');
-  answer(response, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready', checks: results });
-}
-
 function home(request: IncomingMessage, response: ServerResponse): void {
   if (request.headers.accept?.includes('text/html')) response.writeHead(302, { location: graphqlPath }).end();
   else answerError(response, 404, 'NOT_FOUND', `There is nothing at /: GraphQL is at ${graphqlPath}.`);
-}
-
-async function notFound(_request: IncomingMessage, response: ServerResponse): Promise<void> {
-  answerError(response, 404, 'NOT_FOUND', 'There is nothing here.');
-}
-
-function answerError(response: ServerResponse, status: number, code: string, message: string): void {
-  const requestId = response.getHeader('x-request-id');
-  const extensions = code === 'INTERNAL' ? { code, requestId } : { code };
-  answer(response, status, { errors: [{ message, extensions }] });
-}
-
-function answer(response: ServerResponse, status: number, body: object): void {
-  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' });
-  response.end(JSON.stringify(body));
-}
-
-function findRequestId(request: IncomingMessage): string | null {
-  const given = request.headers['x-request-id'];
-  return typeof given === 'string' && requestIdShape.test(given) ? given : null;
 }

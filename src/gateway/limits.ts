@@ -1,3 +1,5 @@
+import { stopLimitMs } from '../domain/stop-limit.ts';
+
 /** What the edge allows, and how long it waits. Sizes are in bytes, times in milliseconds. */
 export interface GatewayLimits {
   /** One HTTP request body (more is 413) and one WebSocket message (more closes the socket with 1009). */
@@ -16,8 +18,17 @@ export interface GatewayLimits {
   costMax: number;
   /** The same for a subscription, whose every item is that work again and costs nothing. */
   subscriptionCostMax: number;
+  /**
+   * Points of one project's operations that are under way or whose answers are not read, in this process. A point is at
+   * most some 12 KiB of an answer, so these are some 150 MiB.
+   */
+  pointsInFlightMax: number;
   /** Subscriptions of one project at once, WebSockets and event streams together, in this process. */
   subscriptionsPerProjectMax: number;
+  /** Text of a subscription's document and variables, which stay in memory for as long as it is open. */
+  subscriptionCharactersMax: number;
+  /** The same of all of a project's, where documents of the same text count once. Parsed, a character is some 50 bytes. */
+  subscriptionCharactersPerProjectMax: number;
   /** How long a client may take for the head of a request, and for all of it. */
   requestHeadMs: number;
   requestMs: number;
@@ -26,6 +37,8 @@ export interface GatewayLimits {
   bufferedBytesMax: number;
   /** How long a reader may take nothing at all of what waits for it. */
   stalledMs: number;
+  /** The same for a plain answer. Longer: of a large one the kernel has megabytes, and shows no progress until a part of them is gone. */
+  answerStalledMs: number;
   connectionInitMs: number;
   /** Failed authentications from one address that are answered at once, and after how long it may fail once more. */
   failedAuthenticationsMax: number;
@@ -51,12 +64,16 @@ export const gatewayLimits: GatewayLimits = {
   directivesMax: 50,
   costMax: 5_000,
   subscriptionCostMax: 1_000,
+  pointsInFlightMax: 12_000,
   subscriptionsPerProjectMax: 10_000,
+  subscriptionCharactersMax: 16 * 1024,
+  subscriptionCharactersPerProjectMax: 4 * 1024 * 1024,
   requestHeadMs: 10_000,
   requestMs: 30_000,
   operationsPerSocketMax: 100,
   bufferedBytesMax: 1024 * 1024,
   stalledMs: 10_000,
+  answerStalledMs: 30_000,
   connectionInitMs: 10_000,
   failedAuthenticationsMax: 20,
   failedAuthenticationMs: 3_000,
@@ -64,5 +81,5 @@ export const gatewayLimits: GatewayLimits = {
   reauthenticateMs: 5_000,
   tickMs: 1_000,
   readyCheckMs: 2_000,
-  stopMs: 15_000,
+  stopMs: stopLimitMs,
 };

@@ -2,7 +2,8 @@ import { getOperationAST, getVariableValues, GraphQLError, OperationTypeNode } f
 import { withoutSuggestion } from './introspection.ts';
 import { withExtensions } from './mask-error.ts';
 import { operationCost } from './operation-cost.ts';
-import { createProjectSubscriptions } from './project-subscriptions.ts';
+import { createPointsInFlight } from './points-in-flight.ts';
+import { createProjectSubscriptions, type ProjectSubscriptionsLimits } from './project-subscriptions.ts';
 import type { GraphQLSchema, OperationDefinitionNode } from 'graphql';
 import type { OperationScope } from './operation-scope.ts';
 import type { ChargeOperation } from './operation-rate.ts';
@@ -26,7 +27,7 @@ export interface OperationAdmissionOptions {
   charge: ChargeOperation | null;
   /** Whether errors may name parts of the schema that were not asked for. */
   introspection: boolean;
-  limits: { costMax: number; subscriptionCostMax: number; subscriptionsPerProjectMax: number };
+  limits: { costMax: number; subscriptionCostMax: number; pointsInFlightMax: number } & ProjectSubscriptionsLimits;
 }
 
 /** Who has no key can read the schema, which is work too: all of them together may do as much of it as one key. */
@@ -35,18 +36,22 @@ const nobodysAccount = 'nobody';
 /** Creates the gate behind validation. It reads variables, so nothing of it may be cached by document. */
 export function createOperationAdmission(options: OperationAdmissionOptions): AdmitOperation {
   const { schema, charge, limits } = options;
-  const holdSubscription = createProjectSubscriptions(limits.subscriptionsPerProjectMax);
+  const holdSubscription = createProjectSubscriptions(limits);
+  const holdPoints = createPointsInFlight(limits.pointsInFlightMax);
   return async (scope, { operationName, variables }) => {
     const { document, caller } = scope;
     const operation = begin(scope, operationName);
     if (document === null || operation === null) return; // Each transport says so in its own way.
     const cost = operationCost({ schema, document, operation, variables: coerced(operation, variables, options) });
-    const isLive = scope.operationType === OperationTypeNode.SUBSCRIPTION;
-    const costMax = isLive ? Math.min(limits.costMax, limits.subscriptionCostMax) : limits.costMax;
-    if (cost > costMax) throw tooCostly(cost, costMax);
+    const isLive = operation.operation === OperationTypeNode.SUBSCRIPTION;
+    requireAffordable(cost, isLive ? Math.min(limits.costMax, limits.subscriptionCostMax) : limits.costMax);
     if (caller?.kind === 'ADMINISTRATOR') return; // Administration costs nothing.
+    // A subscription is under way for as long as it likes, and what waits for its reader is bounded by itself.
+    const take = (projectId: string): Disposable =>
+      isLive ? holdSubscription(projectId, { document, variables }) : holdPoints(projectId, cost);
+    // One whose scope has ended already takes nothing: nobody would give it back.
+    if (caller !== null && !scope.held.disposed) scope.held.use(take(caller.projectId));
     if (charge !== null) await pay(charge, scope, { caller, cost });
-    if (caller !== null && isSubscription(scope)) scope.held.use(holdSubscription(caller.projectId));
   };
 }
 
@@ -58,11 +63,6 @@ function begin(scope: OperationScope, operationName: unknown): OperationDefiniti
   scope.operationName = operation.name?.value ?? null;
   scope.operationType = operation.operation;
   return operation;
-}
-
-/** One whose scope has ended meanwhile takes no place: nobody would give it back. */
-function isSubscription({ operationType, held }: OperationScope): boolean {
-  return operationType === OperationTypeNode.SUBSCRIPTION && !held.disposed;
 }
 
 async function pay(
@@ -92,9 +92,10 @@ function coerced(
   );
 }
 
-function tooCostly(cost: number, costMax: number): GraphQLError {
+function requireAffordable(cost: number, costMax: number): void {
+  if (cost <= costMax) return;
   const message =
     `This operation costs ${cost} points; at most ${costMax} are allowed. ` +
     'Ask for smaller pages, or for less within them.';
-  return new GraphQLError(message, { extensions: { code: 'QUERY_TOO_COMPLEX', http: { status: 400, spec: true } } });
+  throw new GraphQLError(message, { extensions: { code: 'QUERY_TOO_COMPLEX', http: { status: 400, spec: true } } });
 }

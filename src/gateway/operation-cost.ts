@@ -57,7 +57,7 @@ const listItemsAssumed = 10;
 /**
  * Gives an operation's cost in points, from 1 to Number.MAX_SAFE_INTEGER: 1 for each object that it may load, so nodes of
  * a connection by its page and those of `nodes(ids)` by their number; a mutation 10 and one more for each object in a list
- * of its input; introspection by itself. A field whose work is another says so: `extensions: { cost }` is its own cost
+ * of its input; introspection by itself; 1 for a plain value under another name, which can be had many times. A field whose work is another says so: `extensions: { cost }` is its own cost
  * instead. What does not fit its type counts as absent: that it does not is the executor's to report. What `@skip` and
  * `@include` leave out is counted, and so are all fragments of an interface, of which only one can apply.
  * Linear in the document, since each fragment is measured once.
@@ -146,7 +146,8 @@ function ownCost(
     return (declared ?? mutationCost) + inputObjectCount(meter, field, node);
   }
   if (parent === meter.schema.getSubscriptionType()) return declared ?? subscriptionCost;
-  return declared ?? (isLeafType(getNamedType(field.type)) ? 0 : 1);
+  const isFree = isLeafType(getNamedType(field.type)) && node.alias === undefined;
+  return declared ?? (isFree ? 0 : 1);
 }
 
 /** How many nodes are asked for. More than a page may have is refused by the field itself. */

@@ -1,7 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { OperationTrace } from './operation-trace.ts';
 import type { DocumentNode, OperationTypeNode } from 'graphql';
 import type { Logger } from 'pino';
 import type { Administrator, Caller } from '../../schema/context.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { LiveSubscription } from './live-subscription.ts';
 import type { RateStatus } from './operation-rate.ts';
 
@@ -19,6 +21,7 @@ export interface OperationScope {
   rateLimit: RateStatus | null;
   /** Given back when the operation ends. */
   readonly held: DisposableStack;
+  readonly trace: OperationTrace;
   /** The cursor that the request names as the last that it has seen. */
   lastEventId: string | null;
   /** The operation when it turned out to be a subscription to the feed; it ends with the scope. */
@@ -30,25 +33,52 @@ export interface OperationScope {
 const storage = new AsyncLocalStorage<OperationScope>();
 
 /**
- * Runs an operation in its scope until `run` resolves, and writes its one log line, unless nothing was asked for.
+ * Runs an operation in its scope until `run` resolves, counts it, and writes its one log line, unless nothing was asked for.
  * No payload and no credential is in it.
  */
-export async function runOperation(scope: OperationScope, logger: Logger, run: () => Promise<void>): Promise<void> {
+export async function runOperation(
+  scope: OperationScope,
+  { logger, meter }: { logger: Logger; meter: GatewayMeter | undefined },
+  run: () => Promise<void>,
+): Promise<void> {
   const startedAt = performance.now();
   try {
     await storage.run(scope, run);
   } finally {
     const { caller, errorCodes, rateLimit, document: _document, held, ...more } = scope;
-    const { live, lastEventId: _lastEventId, serveEvents: _serveEvents, ...known } = more;
+    const { live, lastEventId: _lastEventId, serveEvents: _serveEvents, trace, ...known } = more;
     live?.end();
     held.dispose();
     if (known.operationType !== null || errorCodes.size > 0) {
       const durationMs = Math.round((performance.now() - startedAt) * 10) / 10;
       const cost = rateLimit?.cost ?? null;
+      endSpan(scope);
+      const { traceId } = trace;
       const told = { ...known, ...whoIs(caller), durationMs, cost, errorCodes: [...errorCodes] };
-      logger.info(told, 'graphql operation');
+      logger.info(traceId === null ? told : { ...told, traceId }, 'graphql operation');
+      meter?.operationEnded({ ...known, errorCodes, durationMs });
     }
   }
+}
+
+/** Ends the span of an operation that is answered, or of a subscription that has begun. Only the first call counts. */
+export function endSpan(scope: OperationScope): void {
+  const { trace, caller, operationType, operationName, errorCodes } = scope;
+  if (!trace.isRecorded) return;
+  const [errorCode] = errorCodes;
+  trace.end({
+    // As Semantic Conventions 1.45, "GraphQL server spans", has it: names are the callers' and would be too many.
+    ...(operationType === null ? {} : { name: operationType }),
+    attributes: {
+      'graphql.operation.type': operationType ?? undefined,
+      'graphql.operation.name': operationName ?? undefined,
+      'posthorn.request.id': scope.requestId,
+      'posthorn.transport': scope.transport,
+      'posthorn.project.id': whoIs(caller)['projectId'] ?? undefined,
+      'error.type': errorCode,
+    },
+    failed: errorCodes.has('INTERNAL'), // what the caller did wrong is no failure of ours
+  });
 }
 
 /** Who asked, as log lines name it: by ids that are no secret. */
@@ -63,6 +93,7 @@ export function createOperationScope(
   requestId: string,
   transport: OperationScope['transport'],
   caller: OperationScope['caller'],
+  trace: OperationTrace = new OperationTrace(null),
 ): OperationScope {
   return {
     requestId,
@@ -74,6 +105,7 @@ export function createOperationScope(
     errorCodes: new Set(),
     rateLimit: null,
     held: new DisposableStack(),
+    trace,
     lastEventId: null,
     live: null,
     serveEvents: null,

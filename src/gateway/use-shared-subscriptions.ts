@@ -1,10 +1,10 @@
-import { createSourceEventStream, execute } from 'graphql';
+import { createSourceEventStream, execute, GraphQLError } from 'graphql';
 import { findLiveItems } from '../../schema/live-items.ts';
 import { FeedError } from '../feed/feed.ts';
 import { eventsOfLostPlace } from './event-stream.ts';
 import { formatResult } from './format-result.ts';
 import { rootOf } from './mask-error.ts';
-import { currentOperation } from './operation-scope.ts';
+import { currentOperation, endSpan } from './operation-scope.ts';
 import type { ExecutionArgs, ExecutionResult } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
 import type { SharedSubscriptions } from './shared-subscriptions.ts';
@@ -17,9 +17,12 @@ export function useSharedSubscriptions(subscriptions: SharedSubscriptions): Plug
   return {
     onSubscribe: ({ setSubscribeFn }) => {
       setSubscribeFn(async (args: ExecutionArgs) => {
+        // Yoga would stream to whoever accepts anything, and nobody would look after that connection.
+        if (currentOperation().transport === 'http') return { errors: [notAStream()] };
         const source = await createSourceEventStream(args);
         if (!(Symbol.asyncIterator in source)) return source;
         const scope = currentOperation();
+        endSpan(scope);
         const items = findLiveItems(source);
         if (items !== null) scope.live = subscriptions.open(args, items, scope);
         return resultsOf(source, args);
@@ -35,6 +38,12 @@ export function useSharedSubscriptions(subscriptions: SharedSubscriptions): Plug
       }, 'text/event-stream');
     },
   };
+}
+
+function notAStream(): GraphQLError {
+  const message =
+    'A subscription over HTTP is answered with server-sent events only: send "accept: text/event-stream".';
+  return new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', http: { status: 406 } } });
 }
 
 type ResultProcessHook = Parameters<NonNullable<Plugin['onResultProcess']>>[0];

@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { getOperationAST, GraphQLError, OperationTypeNode } from 'graphql';
 import { handleProtocols, makeServer } from 'graphql-ws';
 import { WebSocketServer } from 'ws';
+import { findTraceParent } from '../domain/trace-parent.ts';
 import { parseConnectionParams } from './credentials.ts';
 import { formatResult } from './format-result.ts';
 import { formatError } from './mask-error.ts';
@@ -15,8 +16,10 @@ import type { ExecutionArgs } from 'graphql';
 import type { Context, OperationResult, SubscribePayload } from 'graphql-ws';
 import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
+import type { Tracer } from '../tracing/tracer.ts';
 import type { Authentication } from './authentication.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { GraphqlPipeline } from './graphql-pipeline.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { PersistedOperations } from './persisted-operations.ts';
@@ -27,7 +30,8 @@ export interface WebsocketEdge {
   /** Takes a request that asks to become a WebSocket. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /**
-   * Lets queries and mutations under way answer until `deadline` resolves, then closes every socket with 1001.
+   * Reads no more messages, lets queries and mutations under way answer until `deadline` resolves, then closes every socket
+   * with 1001. So an operation without an answer was not executed, unless it took longer than that.
    * Subscriptions are not completed: a client that sees 1001 connects again and goes on after its cursor.
    */
   stop(deadline: Promise<void>): Promise<void>;
@@ -42,6 +46,8 @@ export interface WebsocketEdgeOptions {
   watch: ConnectionWatch;
   limits: GatewayLimits;
   logger: Logger;
+  tracer: Tracer | null;
+  meter: GatewayMeter | undefined;
 }
 
 type ProtocolContext = Context<Record<string, unknown>, { session: Session }>;
@@ -50,10 +56,13 @@ type Executor = (args: ExecutionArgs) => OperationResult;
 /** As HTTP's 429; graphql-ws clients do not try again by themselves. */
 const tooManyRequests = 4429;
 const goingAway = 1001;
+/** An operation's id stays in memory for as long as the operation is under way. */
+const idLengthMax = 128;
+const idTooLong = `The id of an operation may have ${idLengthMax} characters.`;
 
 /** Creates the WebSocket side; sockets come in by `upgrade`. */
 export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdge {
-  const { limits, watch, logger } = options;
+  const { limits, watch, logger, meter, tracer } = options;
   const websockets = new WebSocketServer({
     noServer: true,
     maxPayload: limits.messageBytesMax,
@@ -68,10 +77,12 @@ export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdg
     const session = createSession(socket, request);
     sessions.add(session);
     const unwatch = watchSession(session, watch);
-    const opened = openSession(session, protocol, { limits, logger });
+    const closed = meter?.connectionOpened('websocket');
+    const opened = openSession(session, protocol, { limits, logger, meter, tracer });
     socket.on('error', (error) => logger.debug({ err: error }, 'a websocket broke'));
     socket.once('close', (code, reason) => {
       unwatch();
+      closed?.();
       sessions.delete(session);
       opened(code, String(reason)).catch((error: unknown) => {
         logger.error({ err: error }, 'a closed websocket was not cleaned up');
@@ -83,9 +94,10 @@ export function createWebsocketEdge(options: WebsocketEdgeOptions): WebsocketEdg
     upgrade: (request, socket, head) => websockets.handleUpgrade(request, socket, head, open),
     async stop(deadline) {
       await Promise.all(
-        [...sessions].map(async ({ socket, answers }) => {
-          await Promise.race([Promise.allSettled(answers), deadline]);
-          await setImmediate(); // the last answer is written in the microtasks after it
+        [...sessions].map(async (session) => {
+          const { socket } = session;
+          session.isEnding = true;
+          await untilAnswered(session, deadline);
           if (socket.readyState === socket.CLOSED) return;
           const closed = once(socket, 'close');
           closeSocket(socket, goingAway, 'Going away');
@@ -106,8 +118,9 @@ function createProtocol(options: WebsocketEdgeOptions): Protocol {
   return makeServer<Record<string, unknown>, { session: Session }>({
     connectionInitWaitTimeout: options.limits.connectionInitMs,
     onConnect: async (context) => await authenticateSession(context, options.authentication),
-    onSubscribe: async (context, _id, payload) => {
-      const prepared = await prepare(context, payload, options);
+    onSubscribe: async (context, id, payload) => {
+      if (id.length > idLengthMax) return refuse('BAD_USER_INPUT', idTooLong).errors;
+      const prepared = await counted(context.extra.session.answers, prepare(context, payload, options));
       if ('errors' in prepared) return prepared.errors;
       executors.set(prepared.args, prepared.execute);
       return prepared.args;
@@ -150,6 +163,7 @@ async function prepare(
       `At most ${limits.operationsPerSocketMax} operations may be under way on one socket.`,
     );
   }
+  currentOperation().trace.caller = findTraceParent(payload.extensions?.['traceparent']);
   const { schema, parse, validate, contextFactory, execute, subscribe } = pipeline.getEnveloped({ params: payload });
   try {
     const document = parse(persistedOperations ? findPersistedOperation(persistedOperations, payload) : payload.query);
@@ -162,7 +176,7 @@ async function prepare(
     const args = { schema, document, contextValue, operationName, variableValues };
     if (operation.operation === OperationTypeNode.SUBSCRIPTION) return { args, execute: subscribe };
     const { answers } = context.extra.session;
-    return { args, execute: (given) => counted(answers, execute(given)) };
+    return { args, execute: async (given) => await counted(answers, execute(given)) };
   } catch (error) {
     const errors = error instanceof AggregateError ? error.errors : [error];
     return { errors: errors.map(maskError) };
@@ -174,8 +188,18 @@ function refuse(code: string, message: string): { errors: GraphQLError[] } {
   return { errors: [new GraphQLError(message, { extensions: { code } })] };
 }
 
+/** Resolves when the session has nothing left to answer, or at the deadline. */
+async function untilAnswered({ answers }: Session, deadline: Promise<void>): Promise<void> {
+  const signal = { late: false };
+  const late = deadline.then(() => (signal.late = true));
+  do {
+    await Promise.race([Promise.allSettled(answers), late]);
+    await setImmediate(); // what was prepared begins, and an answer is written, in the microtasks after it
+  } while (answers.size > 0 && !signal.late);
+}
+
 /** Keeps a result among the answers until it is there. */
-function counted(answers: Set<Promise<unknown>>, result: OperationResult): OperationResult {
+function counted<Result>(answers: Set<Promise<unknown>>, result: Result | Promise<Result>): Promise<Result> {
   const answer = Promise.resolve(result);
   const forget = (): void => void answers.delete(answer);
   answers.add(answer);

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { CloseCode } from 'graphql-ws';
 import { createOperationScope, runOperation } from './operation-scope.ts';
+import { OperationTrace } from './operation-trace.ts';
 import { createWebsocketSink } from './websocket-sink.ts';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
@@ -8,7 +9,9 @@ import type { Server } from 'graphql-ws';
 import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
 import type { Administrator, Caller } from '../../schema/context.ts';
+import type { Tracer } from '../tracing/tracer.ts';
 import type { ConnectionWatch } from './connection-watch.ts';
+import type { GatewayMeter } from './gateway-meter.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { LiveSubscription } from './live-subscription.ts';
 
@@ -27,7 +30,9 @@ export interface Session {
   readonly request: UpgradeRequest;
   caller: Caller | Administrator | null;
   key: string | null;
-  /** Results of queries and mutations under way. */
+  /** Whether messages are no longer read: what has not begun is the client's to send again, elsewhere. */
+  isEnding: boolean;
+  /** Operations being prepared, and results of queries and mutations under way. */
   readonly answers: Set<Promise<unknown>>;
   /** Its subscriptions to the feed. */
   readonly live: Set<LiveSubscription>;
@@ -44,7 +49,7 @@ export function createSession(socket: WebSocket, request: IncomingMessage): Sess
     socket: request.socket,
     headers: authorization === undefined ? {} : { authorization },
   };
-  return { socket, request: kept, caller: null, key: null, answers: new Set(), live: new Set() };
+  return { socket, request: kept, caller: null, key: null, isEnding: false, answers: new Set(), live: new Set() };
 }
 
 /** Writes a feed subscription's results to the socket. What it gives has no results; it ends with the subscription, and ends it. */
@@ -114,11 +119,19 @@ function changeCaller(session: Session, caller: Caller): void {
   for (const live of session.live) live.changeCaller(caller);
 }
 
+/** What messages are handled with. */
+export interface SessionParts {
+  limits: GatewayLimits;
+  logger: Logger;
+  meter: GatewayMeter | undefined;
+  tracer: Tracer | null;
+}
+
 /** Speaks the protocol over the socket. Each message runs in its own operation scope. */
 export function openSession(
   session: Session,
   protocol: Protocol,
-  { limits, logger }: { limits: GatewayLimits; logger: Logger },
+  { limits, logger, meter, tracer }: SessionParts,
 ): (code: number, reason: string) => Promise<void> {
   const { socket } = session;
   const failed = (error: unknown): void => {
@@ -139,14 +152,15 @@ export function openSession(
       close: (code = CloseCode.InternalServerError, reason = '') => closeSocket(socket, code, reason),
       onMessage: (handle) => {
         socket.on('message', (message) => {
-          if (socket.readyState !== socket.OPEN) return;
+          if (socket.readyState !== socket.OPEN || session.isEnding) return;
           if (socket.bufferedAmount > limits.bufferedBytesMax) {
             logger.info({ waitingBytes: socket.bufferedAmount }, 'a reader that takes nothing asks for more');
+            meter?.slowReaderClosed();
             return closeSocket(socket, tryAgainLater, 'Try again later');
           }
           const text = Buffer.isBuffer(message) ? message.toString() : ''; // ws gives buffers unless told otherwise
-          const scope = createOperationScope(randomUUID(), 'websocket', session.caller);
-          runOperation(scope, logger, async () => await handle(text)).catch(failed);
+          const scope = createOperationScope(randomUUID(), 'websocket', session.caller, new OperationTrace(tracer));
+          runOperation(scope, { logger, meter }, async () => await handle(text)).catch(failed);
         });
       },
     },

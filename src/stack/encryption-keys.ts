@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseEncryptionKeys, type EncryptionKey } from '../config.ts';
+import { parseEncryptionKeys, type EncryptionKey } from '../encryption-key.ts';
 
 /**
  * Gives the encryption keys that the data folder keeps (`encryption-keys`, mode 0600), made at the first call.

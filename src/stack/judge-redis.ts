@@ -3,10 +3,13 @@ import type { RedisFacts } from './redis-facts.ts';
 
 /** What BullMQ recommends; the feed's and the rate limit's scripts need less. */
 const versionMin = '6.2.0';
+const bytesPerMebibyte = 1024 * 1024;
+/** Share of its memory from which on a Redis is nearly full. */
+const memoryShareMax = 0.8;
 
 /** What there is to say of the queue's Redis, which must lose nothing. */
 export function judgeDurableRedis(facts: RedisFacts): Finding[] {
-  return [judgeVersion('durable Redis', facts), judgeEviction(facts), judgePersistence(facts)];
+  return [judgeVersion('durable Redis', facts), judgeEviction(facts), judgePersistence(facts), judgeMemory(facts)];
 }
 
 /** What there is to say of the feed's Redis, which may be emptied at any moment. */
@@ -58,6 +61,19 @@ function judgePersistence({ persistence, place }: RedisFacts): Finding {
   if (persistence !== 'none') return { check, status: 'ok', message: `It keeps ${persistence}.`, remedy: null };
   const message = `The durable Redis at ${place} has appendonly no and no save rule: a restart empties the queue, and its deliveries wait for sweep.`;
   return { check, status: 'failed', message, remedy: wanted };
+}
+
+function judgeMemory({ usedBytes, maxBytes, place }: RedisFacts): Finding {
+  const check = 'durable Redis: memory';
+  if (usedBytes === null || maxBytes === null) {
+    return unknownFinding(check, place, 'its memory', 'See that it has room for the queue.');
+  }
+  const used = `${Math.ceil(usedBytes / bytesPerMebibyte)} MiB`;
+  if (maxBytes === 0) return { check, status: 'ok', message: `It holds ${used} and has no maxmemory.`, remedy: null };
+  const message = `It holds ${used} of its maxmemory ${Math.floor(maxBytes / bytesPerMebibyte)} MiB.`;
+  if (usedBytes < maxBytes * memoryShareMax) return { check, status: 'ok', message, remedy: null };
+  const consequence = `The durable Redis at ${place} is nearly full: ${message} A full one takes no jobs, and deliveries wait for sweep.`;
+  return { check, status: 'warning', message: consequence, remedy: 'Raise its maxmemory, or run more workers.' };
 }
 
 function unknownFinding(check: string, place: string, what: string, remedy: string): Finding {

@@ -1,32 +1,36 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from 'pg';
+import { applyMigrations, type Migration } from './apply-migrations.ts';
 import { connectToDatabase } from './connect.ts';
 
 const prismaFolder = join(import.meta.dirname, '..', '..', 'prisma');
-/** Any number that nobody else uses on this database. */
-const advisoryLock = 7_367_846_610;
-const lockLimit = '120s';
 
 /**
  * Applies the migrations that the database does not have yet, recorded in `_prisma_migrations` so that
  * `prisma migrate deploy` agrees. Gives the names applied, in order; empty when it was up to date.
  * Many processes may call it at once: one applies, the others wait for it. Throws one clear sentence when the database
- * cannot be reached, and with the engine's reason when a migration fails or an earlier one has failed.
+ * cannot be reached or a migration fails.
  */
 export async function migrate(databaseUrl: string): Promise<string[]> {
   const names = await listMigrations();
   const client = await connectToDatabase(databaseUrl);
   try {
-    // The engine costs half a second at every start; nearly always there is nothing for it to do.
+    // At nearly every start there is nothing to do, and nobody to wait for.
     if (isComplete(names, await listApplied(client))) return [];
-    await client.query(`set lock_timeout = '${lockLimit}'`);
-    await client.query('select pg_advisory_lock($1)', [advisoryLock]);
-    if (isComplete(names, await listApplied(client))) return [];
-    return await applyMigrations(databaseUrl, names);
+    return await applyMigrations(client, await readMigrations());
   } finally {
-    await client.end(); // Which lets the lock go as well.
+    await client.end();
   }
+}
+
+/** The migrations of this version, in order. */
+export async function readMigrations(): Promise<Migration[]> {
+  return await Promise.all((await listMigrations()).map(readMigration));
+}
+
+async function readMigration(name: string): Promise<Migration> {
+  return { name, sql: await readFile(join(prismaFolder, 'migrations', name, 'migration.sql'), 'utf8') };
 }
 
 /** Throws one sentence when the database lacks a migration, so that a part started alone says what it needs. */
@@ -93,26 +97,4 @@ async function hasMigrationsTable(client: Client): Promise<boolean> {
     `select to_regclass('_prisma_migrations')::text as name`,
   );
   return rows[0]?.name !== null;
-}
-
-async function applyMigrations(databaseUrl: string, names: readonly string[]): Promise<string[]> {
-  const { loadSchemaEngine } = await import('./schema-engine.ts');
-  const datamodel = await readFile(join(prismaFolder, 'schema.prisma'), 'utf8');
-  await using session = await loadSchemaEngine(databaseUrl, datamodel);
-  const migrationDirectories = await Promise.all(
-    names.map(async (name) => {
-      const value = await readFile(join(prismaFolder, 'migrations', name, 'migration.sql'), 'utf8');
-      return { path: name, migrationFile: { path: 'migration.sql', content: { tag: 'ok' as const, value } } };
-    }),
-  );
-  const { appliedMigrationNames } = await session.engine.applyMigrations({
-    filters: { externalTables: [], externalEnums: [] },
-    migrationsList: {
-      baseDir: join(prismaFolder, 'migrations'),
-      lockfile: { path: 'migration_lock.toml', content: 'provider = "postgresql"\n' },
-      shadowDbInitScript: '',
-      migrationDirectories,
-    },
-  });
-  return appliedMigrationNames;
 }

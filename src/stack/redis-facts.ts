@@ -14,6 +14,10 @@ export interface RedisFacts {
   evictionPolicy: string | null;
   /** How it keeps its data over a restart. */
   persistence: 'append-only file' | 'snapshots' | 'none' | null;
+  /** What it holds, in bytes. */
+  usedBytes: number | null;
+  /** `maxmemory` in bytes; 0 is no limit. */
+  maxBytes: number | null;
 }
 
 /** A server that has just started reads its data first, and answers after that. */
@@ -67,7 +71,13 @@ async function askFacts(redis: Redis): Promise<Omit<RedisFacts, 'place'>> {
     database: redis.options.db ?? 0,
     evictionPolicy: memory.get('maxmemory_policy') ?? (await findSetting(redis, 'maxmemory-policy')),
     persistence: await findPersistence(redis),
+    usedBytes: numberOrNull(memory.get('used_memory')),
+    maxBytes: numberOrNull(memory.get('maxmemory')),
   };
+}
+
+function numberOrNull(text: string | undefined): number | null {
+  return text === undefined ? null : Number(text);
 }
 
 /** Snapshots are on when there is any rule for when to make one. */

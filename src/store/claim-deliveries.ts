@@ -1,5 +1,6 @@
 import { coalesce } from '../coalesce.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
+import { findTraceParent } from '../domain/trace-parent.ts';
 import type { AttemptTrigger, Dispatch } from '../domain/delivery.ts';
 import type { DeliveryId } from '../domain/ids.ts';
 import type { Pipelines } from './pipelines.ts';
@@ -57,7 +58,7 @@ where d.id = any($1::uuid[])
         else false
       end
 returning d.id, d.event_id, d.webhook_id, w.xmin::text as webhook_version, d.attempt_count, d.max_attempts, d.round_start,
-          d.trigger::text, d.claimed_at, d.created_at, e.type, e.body::text as body`;
+          d.trigger::text, d.claimed_at, d.created_at, e.type, e.body::text as body, e.trace_parent`;
 
 interface ClaimedRow {
   id: string;
@@ -72,6 +73,7 @@ interface ClaimedRow {
   created_at: Date;
   type: string;
   body: string;
+  trace_parent: string | null;
 }
 
 async function claimDeliveries(
@@ -142,6 +144,7 @@ function dispatchOf(deliveryId: DeliveryId, row: ClaimedRow, endpoint: Endpoint)
     roundStart: row.round_start,
     maxAttempts: row.max_attempts,
     trigger: row.trigger,
+    traceParent: findTraceParent(row.trace_parent),
     claimedAt: row.claimed_at,
     createdAt: row.created_at,
   };

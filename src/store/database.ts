@@ -3,6 +3,7 @@ import { PrismaClient } from '../../prisma/generated/client/client.ts';
 import { FairTurns } from '../fair-turns.ts';
 import { Pool } from 'pg';
 import {
+  connectionsMax,
   type DatabaseOptions,
   manyRowsPlanning,
   openPipelines,
@@ -19,30 +20,33 @@ import {
 export interface Database extends Pipelines {
   /** Reads and administration. */
   prisma: PrismaClient;
+  /** The connections of `prisma`, to be looked at only. */
+  prismaPool: Pool;
   /** What a caller asks that may look at many rows: filtered pages, counts, statistics. Apart, so that none of it holds up an emit. */
   reads: Pool;
   /** Turns at these, by project. */
   readTurns: FairTurns;
 }
 
-/** Connections for reads over many rows: as many of them can be slow at once. */
-const readConnectionsMax = 4;
-/** A project holds half of them at most: the page of another one is never more than one statement away. */
-const readTurns = { atOnceMax: readConnectionsMax, perKeyMax: 2, waitingMax: 100, waitMsMax: 10_000 };
+/** As many reads over many rows can be slow at once. A project holds half of them at most: the page of another one is never more than one statement away. */
+const readTurns = { atOnceMax: connectionsMax.reads, perKeyMax: 2, waitingMax: 100, waitMsMax: 10_000 };
 
 /** Opens everything; it connects on first use. A process that only delivers opens the pipelines alone: Prisma takes 40 MB. */
 export function openDatabase(url: string, options: DatabaseOptions = {}): Database {
   const pipelines = openPipelines(url, options);
+  const prismaPool = surviveLosses(
+    new Pool({ connectionString: url, max: connectionsMax.prisma }),
+    options.onIdleError,
+  );
   const prisma = new PrismaClient({
-    adapter: new PrismaPg(surviveLosses(new Pool({ connectionString: url, max: 8 }), options.onIdleError), {
-      disposeExternalPool: true,
-    }),
+    adapter: new PrismaPg(prismaPool, { disposeExternalPool: true }),
     // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
     transactionOptions: { maxWait: 10_000, timeout: 10_000 },
   });
-  const reads = openPool(url, { ...options, max: readConnectionsMax, planning: manyRowsPlanning });
+  const reads = openPool(url, { ...options, max: connectionsMax.reads, planning: manyRowsPlanning });
   return {
     prisma,
+    prismaPool,
     reads,
     readTurns: new FairTurns(readTurns),
     pipeline: pipelines.pipeline,

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { coalesce } from '../coalesce.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
+import { expectFewRows } from './expect-few-rows.ts';
 import type { EmitInput, EmitResult, NewEvent, StoredEvent } from './emit-event.ts';
 import type { Pipelines } from './pipelines.ts';
 
@@ -24,7 +25,8 @@ const earlierSql = `
 select k.place, e.id, e.type, e.body::text as body, e.occurred_at, e.created_at,
        (select count(*)::int from deliveries d where d.event_id = e.id) as delivery_count
 from json_to_recordset($1::json) as k(place int, project_id uuid, idempotency_key text)
-join events e on e.project_id = k.project_id and e.idempotency_key = k.idempotency_key`;
+join events e on e.project_id = k.project_id and e.idempotency_key = k.idempotency_key
+where ${expectFewRows('k.place + 1')}`;
 
 interface EarlierRow {
   /** Which of the inputs it belongs to. */

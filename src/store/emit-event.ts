@@ -3,10 +3,12 @@ import { matchingFilters } from '../domain/event-type.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { createEarlierEventFinder } from './earlier-event.ts';
 import { EventSchemas } from './event-schemas.ts';
+import { expectFewRows } from './expect-few-rows.ts';
 import { newId } from './new-id.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { AttemptTrigger } from '../domain/delivery.ts';
 import type { DeliveryId, EventId, ProjectId, WebhookId } from '../domain/ids.ts';
+import type { TraceParent } from '../domain/trace-parent.ts';
 import type { DataRefusal } from './event-schemas.ts';
 import type { Pipelines, Queryable } from './pipelines.ts';
 
@@ -23,6 +25,8 @@ export interface EmitInput {
   deliverAt: Date | null;
   /** Deliver to this webhook only, whatever its filters, as a test; null means to every webhook that matches. */
   testWebhookId: WebhookId | null;
+  /** Where in a trace it is emitted; absent when that is not known. */
+  traceParent?: TraceParent | null;
 }
 
 export interface StoredEvent {
@@ -169,10 +173,11 @@ with input as materialized (
     where t.project_id = i.project_id and t.name = i.type and t.schema is not null) as stale
   from json_to_recordset($1::json) as i(
     id uuid, project_id uuid, type text, body text, filters text[], occurred_at timestamptz, schema_version text,
-    idempotency_key text, due_at timestamptz, test_webhook_id uuid, except_webhook_id uuid)
+    idempotency_key text, due_at timestamptz, test_webhook_id uuid, except_webhook_id uuid, trace_parent text)
+  where ${expectFewRows('octet_length(i.type)')}
 ), stored as (
-  insert into events (id, project_id, type, body, occurred_at, idempotency_key)
-  select id, project_id, type, body::json, occurred_at, idempotency_key from input where not stale
+  insert into events (id, project_id, type, body, occurred_at, idempotency_key, trace_parent)
+  select id, project_id, type, body::json, occurred_at, idempotency_key, trace_parent from input where not stale
   on conflict (project_id, idempotency_key) do nothing
   returning id, created_at
 ), fanned as (
@@ -262,6 +267,7 @@ function inputRow({ id, body, input, schemaVersion, exceptWebhookId }: NewEvent)
     due_at: input.deliverAt,
     test_webhook_id: input.testWebhookId === null ? null : uuidOf(input.testWebhookId),
     except_webhook_id: exceptWebhookId === undefined ? null : uuidOf(exceptWebhookId),
+    trace_parent: input.traceParent ?? undefined, // most have none, and need not say so
   };
 }
 

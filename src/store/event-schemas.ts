@@ -3,6 +3,7 @@ import { coalesce } from '../coalesce.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { endsInBox } from '../json-schema/time-box.ts';
 import { TimeBudget } from '../json-schema/time-budget.ts';
+import { expectFewRows } from './expect-few-rows.ts';
 import { SchemaCache } from './schema-cache.ts';
 import type { ProjectId, WebhookId } from '../domain/ids.ts';
 import type { CheckData, DataProblem } from '../json-schema/compile-schema.ts';
@@ -176,7 +177,7 @@ select t.project_id, t.name, t.xmin::text as version,
        case when t.xmin::text is distinct from k.version then t.schema::text end as schema
 from json_to_recordset($1::json) as k(project_id uuid, name text, version text)
 join event_types t on t.project_id = k.project_id and t.name = k.name
-where t.schema is not null`;
+where t.schema is not null and ${expectFewRows('octet_length(k.name)')}`;
 
 interface SchemaRow {
   project_id: string;

@@ -3,8 +3,8 @@ import type { Event, Webhook } from '../../prisma/generated/client/client.ts';
 // What a page of deliveries can be read with: the event and the webhook of each, joined to it under names of their own. A
 // page is shown with both more often than not, and one statement costs half of what two do.
 
-/** An event as lists read it: without its body. */
-export type ListedEvent = Omit<Event, 'body'>;
+/** An event as lists read it: without its body and its trace. */
+export type ListedEvent = Omit<Event, 'body' | 'traceParent'>;
 
 /** A webhook as lists read it: without its circuit. */
 export type ListedWebhook = Omit<Webhook, 'circuitOpenedAt' | 'circuitOpenUntil' | 'circuitOpenCount'>;

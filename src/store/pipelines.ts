@@ -41,15 +41,13 @@ const pipelinePlanning = [
 ];
 /** Over many rows the best plan depends on how many: it is made anew each time. */
 export const manyRowsPlanning = ['plan_cache_mode=force_custom_plan', 'enable_seqscan=off', 'jit=off'];
-/** Connections of the hot path: its coalescers have one statement under way each. */
-const pipelineConnectionsMax = 8;
-/** Connections for upkeep. */
-const upkeepConnectionsMax = 3;
+/** The most connections of each pool of a process. The hot path's coalescers have one statement under way each. */
+export const connectionsMax = { pipeline: 8, upkeep: 3, prisma: 8, reads: 4 } as const;
 
 /** Opens the pools; they connect on first use. */
 export function openPipelines(url: string, options: DatabaseOptions = {}): Pipelines {
-  const pipeline = openPool(url, { ...options, max: pipelineConnectionsMax, planning: pipelinePlanning });
-  const upkeep = openPool(url, { ...options, max: upkeepConnectionsMax, planning: manyRowsPlanning });
+  const pipeline = openPool(url, { ...options, max: connectionsMax.pipeline, planning: pipelinePlanning });
+  const upkeep = openPool(url, { ...options, max: connectionsMax.upkeep, planning: manyRowsPlanning });
   return {
     pipeline,
     upkeep,

@@ -4,6 +4,7 @@ import { isSuccess, statusAfter } from '../domain/delivery.ts';
 import { isReservedEventType } from '../domain/event-type.ts';
 import { uuidOf } from '../domain/ids.ts';
 import { newId } from './new-id.ts';
+import { expectFewRows } from './expect-few-rows.ts';
 import { isRefusedData } from './refused-data.ts';
 import type { Decision, DeliveryStatus, Dispatch, FailureReason, SendResult } from '../domain/delivery.ts';
 import type { AttemptId } from '../domain/ids.ts';
@@ -180,6 +181,7 @@ with r as materialized (
     trigger attempt_trigger, started_at timestamptz, duration_ms float8, dns_ms float8, connect_ms float8, tls_ms float8,
     first_byte_ms float8, response_status smallint, response_headers json, response_body text, error_code text,
     error_message text, status delivery_status, failure_reason text, delay_ms float8)
+  where ${expectFewRows('r.number')}
 ), stored as (
   insert into attempts (id, delivery_id, number, outcome, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms,
                         first_byte_ms, response_status, response_headers, response_body, error_code, error_message)

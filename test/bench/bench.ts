@@ -10,9 +10,10 @@ import { runLatency } from './latency.ts';
 import { machineFacts } from './machine.ts';
 import { runQuery } from './query.ts';
 import { runSoak } from './soak.ts';
+import { runSteady } from './steady.ts';
 import type { BenchRun, ScenarioResult } from './compare.ts';
 
-// `npm run bench -- [deliver|latency|isolation|emit|history|query|feed|soak …]`: what Posthorn can do on this machine, as ratios to
+// `npm run bench -- [deliver|latency|isolation|emit|history|query|feed|soak|steady …]`: what Posthorn can do on this machine, as ratios to
 // what was measured beside it in the same run. Every scenario is bounded, runs its variants in turn, and checks that received =
 // accepted = recorded: what does not add up is printed at the end, and the exit code is 1.
 
@@ -25,6 +26,7 @@ const scenarios: Record<string, (run: BenchRun) => Promise<ScenarioResult[]>> = 
   feed: runFeed,
   query: runQuery,
   soak: runSoak,
+  steady: runSteady,
 };
 
 const { values, positionals } = parseArgs({
@@ -39,7 +41,9 @@ const { values, positionals } = parseArgs({
 const unknown = positionals.filter((name) => !(name in scenarios));
 if (unknown.length > 0)
   throw new Error(`no scenario ${unknown.join(', ')}: there is ${Object.keys(scenarios).join(', ')}`);
-const chosen = positionals.length === 0 ? Object.keys(scenarios) : positionals;
+/** Half an hour of its own: only when it is asked for. */
+const long = new Set(['steady']);
+const chosen = positionals.length === 0 ? Object.keys(scenarios).filter((name) => !long.has(name)) : positionals;
 
 await using stack = await startBenchStack();
 // Without this an interrupted run would leave its databases behind.

@@ -135,7 +135,7 @@ function contextOf(database: Database, projectId: ProjectId): SchemaContext {
     enqueue: async () => await Promise.resolve(),
     // Nothing here makes credentials or administers.
     credentials: { issueAccessToken: notMeasured, forgetApiKey: () => undefined },
-    administration: { retryStuck: notMeasured, cleanup: notMeasured },
+    administration: { retentionDays: null, sweep: notMeasured, retryStuck: notMeasured, cleanup: notMeasured },
     settings: {
       requireHttps: false,
       allowedCidrs: [],

@@ -46,7 +46,7 @@ export async function runSoak({ stack, quick }: BenchRun): Promise<ScenarioResul
 }
 
 /** The resident set of a process in MB, as the kernel counts it. */
-async function residentMb(pid: number): Promise<number> {
+export async function residentMb(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   return (Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024) / 1e6;
 }

@@ -32,12 +32,14 @@ export interface System extends AsyncDisposable {
   database: Database;
   databaseUrl: string;
   projectId: ProjectId;
+  /** Emits and reads. */
+  apiKey: string;
   /** Event types, one per webhook, in their order: an event of that type goes to that webhook only. */
   types: readonly string[];
   /** Starts the worker, or the bare loop's. Everything that waits is delivered from here on. */
   startWorker: () => Promise<BenchProcess>;
   /** Starts a gateway of its own process, which `startLoad('graphql')` then emits to. */
-  startGateway: () => Promise<void>;
+  startGateway: () => Promise<BenchProcess & { url: string }>;
   /** Starts what emits: as this system does, or in another way. */
   startLoad: (kind?: EmitterTarget['kind']) => Promise<LoadProcess>;
   /** Whether the receiver got that many distinct deliveries within the limit. */
@@ -74,6 +76,7 @@ export async function startSystem(stack: BenchStack, plan: SystemPlan): Promise<
     database,
     databaseUrl,
     projectId: project.projectId,
+    apiKey: project.apiKey,
     types: project.types,
     startWorker: async () =>
       plan.kind === 'bare'
@@ -84,8 +87,9 @@ export async function startSystem(stack: BenchStack, plan: SystemPlan): Promise<
           })
         : await startProcess('service-process.ts', { ...serviceEnv, BENCH_ROLE: 'worker' }),
     startGateway: async () => {
-      const { url } = await startProcess('service-process.ts', { ...serviceEnv, BENCH_ROLE: 'gateway' });
-      graphqlUrl = `${url}/graphql`;
+      const gateway = await startProcess('service-process.ts', { ...serviceEnv, BENCH_ROLE: 'gateway' });
+      graphqlUrl = `${gateway.url}/graphql`;
+      return gateway;
     },
     startLoad: async (over) => {
       const kind = over ?? (plan.kind === 'bare' ? 'bare' : 'posthorn');
@@ -127,7 +131,7 @@ async function addProject(
     projectId,
     {
       name: 'Bench',
-      permissions: ['EMIT_EVENTS'],
+      permissions: ['EMIT_EVENTS', 'VIEW_WEBHOOKS'],
       expiresAt: null,
     },
     testActor,

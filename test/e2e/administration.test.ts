@@ -89,7 +89,14 @@ describe.each(['embedded', 'gateway and workers on redis'] as const)('administra
     const { retryStuckDeliveries } = await administrator.run(RetryStuckDeliveriesDocument, { input: {} });
     expect(retryStuckDeliveries.enqueuedCount).toBe(0);
     const cleanup = await administrator.askOverWebsocket(CleanupDeliveriesDocument, { input: { olderThanDays: 1 } });
-    const nothing = { eventCount: 0, deliveryCount: 0, attemptCount: 0, finished: true };
+    const nothing = {
+      eventCount: 0,
+      deliveryCount: 0,
+      attemptCount: 0,
+      recoveryCount: 0,
+      auditEntryCount: 0,
+      finished: true,
+    };
     expect(cleanup).toMatchObject({ data: { cleanupDeliveries: nothing }, errors: [] });
   });
 

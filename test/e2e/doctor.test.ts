@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Finding } from '../../src/finding.ts';
 import { connectToDatabase } from '../../src/stack/connect.ts';
 import { loadBacklog } from '../../src/store/backlog.ts';
+import { newId } from '../../src/store/new-id.ts';
 import { createWebhook } from '../support/e2e-calls.ts';
 import { createApiClient, untilFound } from '../support/e2e-client.ts';
 import { createStack } from '../support/e2e-stack.ts';
@@ -158,8 +160,12 @@ describe('posthorn doctor on servers', () => {
       expect([...good.found.values()].filter(({ status }) => status !== 'ok')).toEqual([]);
       expect([...good.found.keys()]).toEqual([
         'settings',
+        'stop',
         'PostgreSQL',
         'PostgreSQL version',
+        'PostgreSQL writes',
+        'PostgreSQL connections',
+        'PostgreSQL encryption',
         'clocks',
         'migrations',
         'encryption keys',
@@ -168,17 +174,71 @@ describe('posthorn doctor on servers', () => {
         'durable Redis: version',
         'durable Redis: eviction',
         'durable Redis: persistence',
+        'durable Redis: memory',
+        'durable Redis: encryption',
         'volatile Redis: version',
+        'volatile Redis: encryption',
         'Redis apart',
         'queue',
+        'Redis of its own',
         'gateway',
       ]);
       expect(good.found.get('gateway')?.message).toContain('A gateway is ready');
     });
 
+    test('finds that the feed has projects of another deployment', async () => {
+      const redis = new Redis(volatile.url);
+      const key = `posthorn:feed:{${newId('project')}}:meta`;
+      await redis.hset(key, 'epoch', 'x');
+      const shared = await examine(env);
+      await redis.del(key);
+      await redis.quit();
+      expect(shared.code).toBe(0);
+      expect(shared.found.get('Redis of its own')).toMatchObject({
+        status: 'warning',
+        message: expect.stringMatching(/^The feed has \d+ projects, of which the database lacks 1: another deployment/),
+      });
+    });
+
+    test('finds that deliveries are due and no worker takes them', async () => {
+      const client = await connectToDatabase(env['DATABASE_URL'] ?? '');
+      const { rows } = await client.query<{ id: string }>(
+        `insert into deliveries (id, project_id, event_id, webhook_id, max_attempts, due_at, status, claimed_at)
+         select posthorn_uuid_v7(), project_id, posthorn_uuid_v7(), id, 1, now() - interval '10 minutes', 'DELIVERING', now()
+         from webhooks limit 1 returning id`,
+      );
+      const due = await examine(env);
+      await client.query('delete from deliveries where id = $1', [rows[0]?.id]);
+      await client.end();
+      expect(due.found.get('due deliveries')).toMatchObject({
+        status: 'warning',
+        message: expect.stringMatching(/^1 overdue; the oldest has been due for 6\d\d s\.$/),
+        remedy: 'See that workers run and are well; add more when they are busy.',
+      });
+    });
+
     test('with another encryption key finds that stored secrets cannot be read', async () => {
       const other = await examine({ ...env, ...keys });
       expect({ code: other.code, failed: failedIn(other.found) }).toEqual({ code: 1, failed: ['encryption keys'] });
+    });
+  });
+
+  test('says that the database takes no writes, and that the role may have too few connections', async () => {
+    const url = new URL(env['DATABASE_URL'] ?? '');
+    const client = await connectToDatabase(url.href);
+    const name = url.pathname.slice(1);
+    await client.query(`alter database ${name} set default_transaction_read_only = on`);
+    await client.query(`alter database ${name} connection limit 20`);
+    const { code, found } = await examine(env);
+    await client.query('set default_transaction_read_only = off');
+    await client.query(`alter database ${name} reset default_transaction_read_only`);
+    await client.query(`alter database ${name} connection limit -1`);
+    await client.end();
+    expect(code).toBe(1);
+    expect(found.get('PostgreSQL writes')).toMatchObject({ status: 'failed' });
+    expect(found.get('PostgreSQL connections')).toMatchObject({
+      status: 'warning',
+      message: 'It lets 20 connections in; a gateway takes up to 23, a worker 11.',
     });
   });
 

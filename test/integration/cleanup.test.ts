@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { cleanup } from '../../src/store/cleanup.ts';
+import { countHistory, type History, storeHistory, uuidOfAge } from '../support/history.ts';
 import { openStoreFixture, type StoreFixture } from '../support/store-fixture.ts';
 
 const olderThan = new Date('2026-05-01T00:00:00.000Z');
 const before = new Date(olderThan.getTime() - 1);
 const never = new AbortController().signal;
+/** What a cleanup of events and deliveries does not touch. */
+const others = { recoveryCount: 0, auditEntryCount: 0 };
 
 let fixture: StoreFixture;
 
@@ -16,66 +19,12 @@ afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
 });
 
-interface Aged {
-  count?: number;
-  /** When event and deliveries were made. */
-  at?: Date;
-  /** One delivery per status. */
-  statuses?: readonly string[];
-  /** When they ended; null leaves it out. */
-  finishedAt?: Date | null;
-  attemptCount?: number;
-  projectId?: string;
+/** Stores what was made, and unless said otherwise ended, right before the instant. */
+async function store(history: Partial<History> = {}): Promise<string[]> {
+  return await storeHistory(fixture.db, { at: before, ...history });
 }
 
-let made = 0;
-
-/** Stores events of that age, each with a delivery per status and attempts to each; gives the events' UUIDs. */
-async function store(aged: Aged = {}): Promise<string[]> {
-  const { at = before, count = 1, statuses = ['DELIVERED'], attemptCount = 2 } = aged;
-  const events = Array.from({ length: count }, () => uuidOfAge(at));
-  const deliveries = events.flatMap((eventId) => statuses.map((status) => ({ id: uuidOfAge(at), eventId, status })));
-  const attempts = deliveries.flatMap(({ id: deliveryId }) =>
-    Array.from({ length: attemptCount }, (_, index) => ({ id: uuidOfAge(at), deliveryId, number: index + 1 })),
-  );
-  await fixture.db.pipeline.query(
-    `with e as (
-      insert into events (id, project_id, type, body, occurred_at, created_at)
-      select id::uuid, coalesce($4, gen_random_uuid()), 'config.deployed', '{}', $5, $5 from unnest($1::text[]) as id
-    ), d as (
-      insert into deliveries (id, project_id, event_id, webhook_id, max_attempts, status, created_at, finished_at)
-      select id, coalesce($4, gen_random_uuid()), "eventId", gen_random_uuid(), 6, status::delivery_status, $5, $6
-      from json_to_recordset($2) as r(id uuid, "eventId" uuid, status text)
-    )
-    insert into attempts (id, delivery_id, number, outcome, trigger, started_at, duration_ms)
-    select id, "deliveryId", number, 'FAILED', 'AUTOMATIC', $5, 1
-    from json_to_recordset($3) as r(id uuid, "deliveryId" uuid, number int)`,
-    [
-      events,
-      JSON.stringify(deliveries),
-      JSON.stringify(attempts),
-      aged.projectId ?? null,
-      at,
-      aged.finishedAt === undefined ? at : aged.finishedAt,
-    ],
-  );
-  return events;
-}
-
-/** A UUIDv7 of that millisecond, unlike all others. */
-function uuidOfAge(at: Date): string {
-  made += 1;
-  const hex = at.getTime().toString(16).padStart(12, '0');
-  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-${made.toString(16).padStart(12, '0')}`;
-}
-
-async function counts(): Promise<Record<'events' | 'deliveries' | 'attempts', number>> {
-  const { rows } = await fixture.db.pipeline.query(
-    `select (select count(*)::int from events) as events, (select count(*)::int from deliveries) as deliveries,
-            (select count(*)::int from attempts) as attempts`,
-  );
-  return rows[0];
-}
+const counts = async () => await countHistory(fixture.db);
 
 test('what ended before the instant goes: events, deliveries and attempts, of every project', async () => {
   await store({ statuses: ['DELIVERED', 'FAILED', 'SKIPPED', 'CANCELLED'] });
@@ -84,7 +33,7 @@ test('what ended before the instant goes: events, deliveries and attempts, of ev
 
   const result = await cleanup(fixture.db, { olderThan }, never);
 
-  expect(result).toEqual({ eventCount: 3, deliveryCount: 5, attemptCount: 10, finished: true });
+  expect(result).toEqual({ eventCount: 3, deliveryCount: 5, attemptCount: 10, ...others, finished: true });
   expect(await counts()).toEqual({ events: 0, deliveries: 0, attempts: 0 });
 });
 
@@ -103,7 +52,7 @@ test.each(['PENDING', 'DELIVERING', 'RETRYING'])(
 
     const result = await cleanup(fixture.db, { olderThan }, never);
 
-    expect(result).toEqual({ eventCount: 0, deliveryCount: 1, attemptCount: 2, finished: true });
+    expect(result).toEqual({ eventCount: 0, deliveryCount: 1, attemptCount: 2, ...others, finished: true });
     expect(await counts()).toEqual({ events: 1, deliveries: 1, attempts: 2 });
     const { rows } = await fixture.db.pipeline.query('select status::text from deliveries');
     expect(rows).toEqual([{ status }]);
@@ -138,7 +87,7 @@ test('attempts that were recorded after their delivery had gone go too', async (
 
   const result = await cleanup(fixture.db, { olderThan }, never);
 
-  expect(result).toEqual({ eventCount: 0, deliveryCount: 0, attemptCount: 2, finished: true });
+  expect(result).toEqual({ eventCount: 0, deliveryCount: 0, attemptCount: 2, ...others, finished: true });
 });
 
 test('many steps remove everything and keep every open delivery, wherever in a step it lies', async () => {
@@ -149,9 +98,9 @@ test('many steps remove everything and keep every open delivery, wherever in a s
 
   const result = await cleanup(fixture.db, { olderThan, stepRowsMax: 10 }, never);
 
-  expect(result).toEqual({ eventCount: 280, deliveryCount: 280, attemptCount: 560, finished: true });
+  expect(result).toEqual({ eventCount: 280, deliveryCount: 280, attemptCount: 560, ...others, finished: true });
   expect(await counts()).toEqual({ events: 80, deliveries: 80, attempts: 160 });
-});
+}, 60_000); // its pauses are as long as the machine is busy
 
 test('a second cleanup finds nothing more', async () => {
   await store({ count: 20 });
@@ -161,6 +110,7 @@ test('a second cleanup finds nothing more', async () => {
     eventCount: 0,
     deliveryCount: 0,
     attemptCount: 0,
+    ...others,
     finished: true,
   });
 });
@@ -171,11 +121,11 @@ test('it stops after the step under way when the signal aborts, and the next one
   fixture.db.upkeep.once('release', () => stop.abort()); // each step takes a connection and gives it back
   const first = await cleanup(fixture.db, { olderThan, stepRowsMax: 10 }, stop.signal);
 
-  expect(first).toEqual({ eventCount: 0, deliveryCount: 10, attemptCount: 20, finished: false });
+  expect(first).toEqual({ eventCount: 0, deliveryCount: 10, attemptCount: 20, ...others, finished: false });
   expect(await counts()).toEqual({ events: 100, deliveries: 90, attempts: 180 });
 
   const second = await cleanup(fixture.db, { olderThan }, never);
-  expect(second).toEqual({ eventCount: 100, deliveryCount: 90, attemptCount: 180, finished: true });
+  expect(second).toEqual({ eventCount: 100, deliveryCount: 90, attemptCount: 180, ...others, finished: true });
 });
 
 test('a signal that has aborted already removes nothing', async () => {
@@ -229,4 +179,75 @@ test('a step that fails names its table, and leaves no transaction open', async 
     `select count(*)::int from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`,
   );
   expect(rows).toEqual([{ count: 0 }]);
+});
+
+async function storeRecovery(status: 'RUNNING' | 'COMPLETED' | 'CANCELLED', finishedAt: Date | null): Promise<void> {
+  const id = uuidOfAge(before);
+  const project = await fixture.db.prisma.project.findFirstOrThrow();
+  await fixture.db.prisma.recovery.create({
+    data: {
+      id,
+      projectId: project.id,
+      status,
+      filter: {},
+      since: before,
+      until: before,
+      matchedCount: 0,
+      createdAt: before,
+      finishedAt,
+    },
+  });
+}
+
+test('recoveries go when they ended before the instant, and none that is running', async () => {
+  await storeRecovery('COMPLETED', before);
+  await storeRecovery('CANCELLED', before);
+  await storeRecovery('COMPLETED', olderThan);
+  await storeRecovery('RUNNING', null);
+
+  expect(await cleanup(fixture.db, { olderThan }, never)).toMatchObject({ recoveryCount: 2, finished: true });
+
+  const left = await fixture.db.prisma.recovery.findMany({ orderBy: { id: 'asc' } });
+  expect(left.map(({ status }) => status)).toEqual(['COMPLETED', 'RUNNING']);
+});
+
+test('audit entries go by an instant of their own', async () => {
+  const { id: projectId } = await fixture.db.prisma.project.findFirstOrThrow();
+  const auditOlderThan = new Date('2025-05-01T00:00:00.000Z');
+  const instants = [before, auditOlderThan, new Date(auditOlderThan.getTime() - 1)];
+  await fixture.db.prisma.auditEntry.deleteMany();
+  await fixture.db.prisma.auditEntry.createMany({
+    data: instants.map((createdAt) => ({
+      id: uuidOfAge(createdAt),
+      projectId,
+      actorKind: 'ADMINISTRATOR',
+      action: 'createProject',
+      createdAt,
+    })),
+  });
+
+  expect(await cleanup(fixture.db, { olderThan }, never)).toMatchObject({ auditEntryCount: 0 });
+  expect(await cleanup(fixture.db, { olderThan, auditOlderThan }, never)).toMatchObject({ auditEntryCount: 1 });
+
+  const left = await fixture.db.prisma.auditEntry.findMany({ orderBy: { id: 'asc' } });
+  expect(left.map(({ createdAt }) => createdAt)).toEqual([auditOlderThan, before]);
+});
+
+test('an idempotency key stands for its event until the event goes, and is free again after that', async () => {
+  const projectId = uuidOfAge(before);
+  await store({ projectId, statuses: ['RETRYING'], finishedAt: null });
+  await fixture.db.pipeline.query(`update events set idempotency_key = 'deploy-1'`);
+  const useAgain = async (): Promise<unknown> =>
+    await fixture.db.pipeline.query(
+      `insert into events (id, project_id, type, body, occurred_at, idempotency_key)
+       values ($1, $2, 'config.deployed', '{}', now(), 'deploy-1')`,
+      [uuidOfAge(olderThan), projectId],
+    );
+
+  await cleanup(fixture.db, { olderThan }, never);
+  await expect(useAgain()).rejects.toThrow('events_project_id_idempotency_key_key');
+
+  await fixture.db.pipeline.query(`update deliveries set status = 'DELIVERED', finished_at = $1`, [before]);
+  await cleanup(fixture.db, { olderThan }, never);
+  await useAgain();
 });

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { connectToDatabase } from '../../src/stack/connect.ts';
-import { loadSchemaEngine } from '../../src/stack/schema-engine.ts';
 import { createTestDatabase } from '../support/postgres.ts';
+import { loadSchemaEngine } from '../support/schema-engine.ts';
 
 const schemaFile = join(import.meta.dirname, '..', '..', 'prisma', 'schema.prisma');
 

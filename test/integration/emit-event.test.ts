@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { uuidOf } from '../../src/domain/ids.ts';
+import { findTraceParent } from '../../src/domain/trace-parent.ts';
 import { createEmitter } from '../../src/store/emit-event.ts';
 import { disableWebhook } from '../../src/store/webhook-health.ts';
 import { deleteWebhook } from '../../src/store/webhooks.ts';
@@ -44,6 +46,19 @@ describe('emit', () => {
     if (result.kind !== 'stored') throw new Error(result.kind);
     expect(result.deliveries.map((delivery) => delivery.webhookId).toSorted()).toEqual([all, prefix, exact].toSorted());
     await Promise.all([all, prefix, exact].map((id) => deleteWebhook(fixture.db, fixture.projectId, id, testActor)));
+  });
+
+  test('where in a trace it was emitted is stored as it is, and what is no such place is refused', async () => {
+    const place = findTraceParent('00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01');
+    const events = [eventOf(await emitEvent(input({ traceParent: place }))), eventOf(await emitEvent(input()))];
+    const stored = await Promise.all(
+      events.map(
+        async ({ id }) => (await fixture.db.prisma.event.findUniqueOrThrow({ where: { id: uuidOf(id) } })).traceParent,
+      ),
+    );
+    expect(stored).toEqual([place, null]);
+    const update = fixture.db.pipeline.query("update events set trace_parent = '00-x' where trace_parent is null");
+    await expect(update).rejects.toThrow('events_trace_parent_shape');
   });
 
   test('the body is stored byte for byte, with the parts of the event in their order', async () => {

@@ -295,6 +295,20 @@ describe.each(implementations)('the feed $name', ({ start }) => {
     for (const subscription of [aborted, returned, disposed]) expect(await subscription.next()).toEqual(ended);
   });
 
+  test('it says how many subscriptions have not ended', async () => {
+    await using feed = await start();
+    expect(feed.subscriberCount).toBe(0);
+    const [projectId, stop] = [newProjectId(), new AbortController()];
+    const first = await feed.subscribe(projectId);
+    await feed.subscribe(projectId, { signal: stop.signal });
+    await feed.subscribe(newProjectId());
+    await feed.subscribe(projectId, { signal: AbortSignal.abort() });
+    expect(feed.subscriberCount).toBe(3);
+    await first.return?.();
+    stop.abort();
+    expect(feed.subscriberCount).toBe(1);
+  });
+
   test('an ended subscription gives nothing more, even when items are waiting', async () => {
     await using feed = await start();
     const projectId = newProjectId();

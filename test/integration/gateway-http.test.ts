@@ -1,9 +1,10 @@
 import { request as httpRequest } from 'node:http';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import { getIntrospectionQuery } from 'graphql';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { post, startTestGateway, until } from '../support/gateway-fixture.ts';
+import type { Socket } from 'node:net';
 import type { GatewayFixture } from '../support/gateway-fixture.ts';
 
 let gateway: GatewayFixture;
@@ -235,4 +236,68 @@ test('stopping does not wait for ever for an answer', async () => {
   await until(async () => (await post(stopped, { query: '{ hello }' })).status === 200);
   await stopped[Symbol.asyncDispose]();
   await expect(held).rejects.toThrow('fetch failed');
+});
+
+const answerBytes = 40_000_000;
+
+/** Asks for an answer that no kernel takes whole, and reads nothing of it. */
+async function askAndReadNothing(of: GatewayFixture): Promise<Socket> {
+  const socket = connect(of.port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  socket.pause();
+  const body = JSON.stringify({ query: `{ large(bytes: ${answerBytes}) }` });
+  socket.write(
+    `POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nauthorization: Bearer good\r\n` +
+      `content-length: ${body.length}\r\n\r\n${body}`,
+  );
+  return socket;
+}
+
+const hasEnded = ({ logs }: GatewayFixture): boolean => logs().some(({ msg }) => msg === 'graphql operation');
+
+test('a reader that takes nothing of its answer is cut off', async () => {
+  await using small = await startTestGateway({ answerStalledMs: 150 });
+  const socket = await askAndReadNothing(small);
+  await until(() => hasEnded(small));
+  let received = 0;
+  socket.on('data', (chunk: Buffer) => (received += chunk.length));
+  socket.resume();
+  await once(socket, 'close');
+  expect(received).toBeLessThan(answerBytes);
+});
+
+test('a reader that takes longer than the limit, but goes on, gets all of its answer', async () => {
+  await using small = await startTestGateway({ answerStalledMs: 500 });
+  const socket = await askAndReadNothing(small);
+  const startedAt = performance.now();
+  let received = 0;
+  socket.on('data', (chunk: Buffer) => {
+    received += chunk.length;
+    socket.pause();
+    setTimeout(() => socket.resume(), 2);
+  });
+  socket.resume();
+  await until(() => received > answerBytes, 15_000);
+  expect(performance.now() - startedAt).toBeGreaterThan(500);
+  socket.destroy();
+});
+
+test('answers that nobody reads keep a project from more of them, and nobody else', async () => {
+  await using small = await startTestGateway({ pointsInFlightMax: 2 });
+  const sockets = [await askAndReadNothing(small), await askAndReadNothing(small)];
+  const ask = async (key: string): Promise<unknown> => {
+    const { status, headers, body } = await post(small, { query: '{ hello }' }, { authorization: `Bearer ${key}` });
+    return [status, headers.get('retry-after'), body.errors?.[0]?.extensions?.code];
+  };
+  await until(async () => String(await ask('good')) === '429,1,RATE_LIMITED');
+  const client = small.client({ authorization: 'Bearer good' });
+  const refused = await new Promise((resolve) => {
+    client.subscribe({ query: '{ hello }' }, { next: resolve, error: resolve, complete() {} });
+  });
+  expect(refused).toMatchObject([{ extensions: { code: 'RATE_LIMITED' } }]);
+  await client.dispose();
+  expect(await ask('other')).toEqual([200, null, undefined]);
+  for (const socket of sockets) socket.destroy();
+  await until(async () => String(await ask('good')) === '200,,');
 });

@@ -114,6 +114,31 @@ test('what cannot be charged for in a minute at all is too complex, not to be tr
   expect(codes((await post(gateway, { query: renames(2) }, good)).body.errors)).toEqual(['QUERY_TOO_COMPLEX']);
 });
 
+test('what a subscription keeps in memory is bounded, for each and for all of a project, and given back', async () => {
+  await using gateway = await startTestGateway({
+    subscriptionCharactersMax: 1_000,
+    subscriptionCharactersPerProjectMax: 1_500,
+  });
+  await using client = closing(gateway.client(good));
+  const query = 'subscription { forever }';
+  const commented = (comment: string): string => `${query} # ${comment.padEnd(600)}`;
+  for (const payload of [{ query: commented('x'.repeat(1_000)) }, { query, variables: { x: 'x'.repeat(1_000) } }]) {
+    expect(codes((await run(client.it, payload)).ended)).toEqual(['QUERY_TOO_COMPLEX']);
+  }
+  const open = (text: string): (() => void) =>
+    client.it.subscribe({ query: text }, { next() {}, error() {}, complete() {} });
+  // The same text is kept once, whoever asks.
+  const stops = ['one', 'one', 'one', 'other'].map((comment) => open(commented(comment)));
+  await until(() => gateway.counters.pulled === 4);
+  expect(codes((await run(client.it, { query: commented('third') })).ended)).toEqual(['RATE_LIMITED']);
+  await using stranger = closing(gateway.client({ authorization: 'Bearer other' }));
+  expect((await run(stranger.it, { query: 'subscription { count(to: 1) }' })).ended).toBeNull();
+  for (const stop of stops) stop();
+  await until(() => gateway.counters.returned === 4);
+  open(commented('third'));
+  await until(() => gateway.counters.pulled === 6);
+});
+
 test('a project has so many subscriptions at once, over sockets and event streams together, and gets them back', async () => {
   await using gateway = await startTestGateway({ subscriptionsPerProjectMax: 2 });
   await using client = closing(gateway.client(good));

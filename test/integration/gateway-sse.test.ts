@@ -83,6 +83,16 @@ test('what cannot start is told in the stream, and a wrong key is 401', async ()
   await wrong.body?.cancel();
 });
 
+test('a subscription streams to nobody who does not ask for events: such a stream would not be looked after', async () => {
+  const { opened } = gateway.counters;
+  for (const accept of ['*/*', 'text/*', 'application/graphql-response+json, */*']) {
+    const response = await open(gateway, 'subscription { forever }', { headers: { accept } });
+    expect(response.status).toBe(406);
+    expect(await response.text()).toContain('accept: text/event-stream'); // which ends
+  }
+  expect(gateway.counters.opened).toBe(opened);
+});
+
 test('readers that go away leave no subscription behind', async () => {
   const { opened, returned } = gateway.counters;
   const abort = new AbortController();

@@ -166,6 +166,20 @@ test('more operations at once than allowed are refused one by one, and the other
   await client.dispose();
 });
 
+test('an operation whose id is longer than any client makes them is refused, and the others go on', async () => {
+  const socket = await openAcknowledged(gateway);
+  const { opened } = gateway.counters;
+  const messages: string[] = [];
+  socket.on('message', (data: Buffer) => messages.push(data.toString()));
+  socket.send(subscribeMessage('x'.repeat(129), 'subscription { forever }'));
+  socket.send(subscribeMessage('x'.repeat(128), '{ hello }'));
+  await until(() => messages.length === 3);
+  expect(messages[0]).toContain('"BAD_USER_INPUT"');
+  expect(messages[1]).toContain('hello world');
+  expect(gateway.counters.opened).toBe(opened);
+  socket.terminate();
+});
+
 test('sockets that end without a word leave no subscription behind', async () => {
   const { opened, returned } = gateway.counters;
   const sockets = await Promise.all(Array.from({ length: 20 }, async () => await openAcknowledged(gateway)));

@@ -78,6 +78,24 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
     await vi.waitFor(() => expect(handled.toSorted()).toEqual(ids.toSorted()), limit);
   });
 
+  test('jobs are counted by whether they wait, run or have to wait for their time', async () => {
+    await using queue = await startDeliveryQueue(connection, { onError });
+    await queue.enqueue(due(newDeliveryIds(120)));
+    await queue.enqueue(due(newDeliveryIds(2)), { delayMs: 3_600_000 });
+    expect(await queue.countJobs()).toEqual({ waiting: 3, active: 0, delayed: 2 });
+    const gate = Promise.withResolvers<void>();
+    await using _consumer = await consume(async () => await gate.promise);
+    const active = await vi.waitFor(async () => {
+      const counts = await queue.countJobs();
+      expect(counts).toMatchObject({ waiting: 3 - counts.active, delayed: 2 });
+      expect(counts.active).toBeGreaterThan(0);
+      return counts.active;
+    }, limit);
+    expect(active).toBeLessThanOrEqual(3);
+    gate.resolve();
+    await vi.waitFor(async () => expect(await queue.countJobs()).toEqual({ waiting: 0, active: 0, delayed: 2 }), limit);
+  });
+
   test('concurrent calls share a job', async () => {
     await using queue = await startDeliveryQueue(connection, { onError });
     const ids = newDeliveryIds(40);
@@ -265,6 +283,27 @@ describe.each(['redis', 'postgres'] as const)('the queue on %s', (kind) => {
     // From the start and not from the first run, which may have been late. One more than the intervals, and one under way.
     const elapsedMs = (runs.at(-1) ?? 0) - startedAt;
     expect(runs.length).toBeLessThanOrEqual(elapsedMs / 100 + 2);
+    expect(errors).toEqual([]);
+  });
+
+  test('a run that is slower than its ticks is never beside itself, and keeps no other schedule from running', async () => {
+    const slowRuns: (() => void)[] = [];
+    let quickCount = 0;
+    const slow = async (signal: AbortSignal): Promise<void> =>
+      await new Promise((resolve) => {
+        slowRuns.push(resolve);
+        signal.addEventListener('abort', () => resolve());
+      });
+    const quick = async (): Promise<void> => void (quickCount += 1);
+    const schedules = [
+      { name: 'slow', everyMs: 50, run: slow },
+      { name: 'quick', everyMs: 100, run: quick },
+    ];
+    await using _host = await startSchedules(connection, schedules, { onError });
+    await vi.waitFor(() => expect(quickCount).toBeGreaterThanOrEqual(8), limit);
+    expect(slowRuns).toHaveLength(1);
+    slowRuns[0]?.();
+    await vi.waitFor(() => expect(slowRuns).toHaveLength(2), limit);
     expect(errors).toEqual([]);
   });
 

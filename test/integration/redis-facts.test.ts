@@ -33,6 +33,8 @@ test('a Redis says its version, what it evicts and how it persists', async () =>
     database: 3,
     evictionPolicy: 'noeviction',
     persistence: 'none',
+    usedBytes: expect.any(Number),
+    maxBytes: 0,
   });
   await using other = await startTestRedis({ settings: { 'maxmemory-policy': 'allkeys-lru', save: '60 1' } });
   const facts = await readRedisFacts('REDIS_URI_DURABLE', other.url);
@@ -46,7 +48,14 @@ test('a Redis that forbids CONFIG and INFO leaves unknown what only they tell', 
   await admin.call('ACL', 'SETUSER', 'managed', 'on', '>managed-password', '~*', '&*', '+@all', '-config', '-info');
   await admin.call('ACL', 'SETUSER', 'half', 'on', '>half-password', '~*', '&*', '+@all', '-config');
   admin.disconnect();
-  const unknown = { version: null, runId: null, evictionPolicy: null, persistence: null };
+  const unknown = {
+    version: null,
+    runId: null,
+    evictionPolicy: null,
+    persistence: null,
+    usedBytes: null,
+    maxBytes: null,
+  };
   expect(await readRedisFacts('REDIS_URI_DURABLE', urlOf('managed', 'managed-password'))).toMatchObject(unknown);
   expect(await readRedisFacts('REDIS_URI_DURABLE', urlOf('half', 'half-password'))).toMatchObject({
     evictionPolicy: 'noeviction',

@@ -174,6 +174,16 @@ describe('the administrator', () => {
     expect(left).toBe(1);
   });
 
+  test('has to say how old where history is kept for ever', async () => {
+    const administration = { ...administrator.administration, retentionDays: null };
+    const cleanup = 'mutation { cleanupDeliveries(input: {}) { finished userErrors { code message } } }';
+    const { data } = await fixture.run(cleanup, {}, { ...administrator, administration });
+    expect(data.cleanupDeliveries).toEqual({
+      finished: null,
+      userErrors: [{ code: 'INVALID_DAYS', message: 'olderThanDays must be 1 to 3,650, not null.' }],
+    });
+  });
+
   test.each([
     ['createProject(input: { name: " " }) { key', 'name', 'INVALID_NAME'],
     ['retryStuckDeliveries(input: { limit: 0 }) { enqueuedCount', 'limit', 'INVALID_LIMIT'],

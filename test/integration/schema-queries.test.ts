@@ -66,7 +66,7 @@ describe('a page of deliveries', () => {
     const fewStatements = fixture.statements.splice(0).length;
     const many = await fixture.run(wide, { first: 20 });
     expect(fixture.statements.length).toBe(fewStatements);
-    expect(fewStatements).toBe(4);
+    expect(fewStatements).toBe(3);
     expect(few.errors).toEqual([]);
     expect(many.data.deliveries.nodes).toHaveLength(20);
     expect(many.data.deliveries.nodes[0]).toMatchObject({
@@ -130,6 +130,20 @@ describe('a page of deliveries', () => {
     const types = ['a_b.c', 'axb.c'];
     await fixture.db.prisma.delivery.deleteMany({ where: { event: { type: { in: types } } } });
     await fixture.db.prisma.event.deleteMany({ where: { type: { in: types } } });
+  });
+
+  test('of events is narrowed by an idempotency key, and one that no event can have is refused', async () => {
+    const emit =
+      'mutation ($key: String) { emitEvent(input: { type: "keyed", idempotencyKey: $key }) { event { id } } }';
+    await fixture.run(emit, { key: 'one' });
+    await fixture.run(emit, { key: 'other' });
+    const list = 'query ($key: String) { events(filter: { idempotencyKey: $key }) { nodes { idempotencyKey } } }';
+    expect((await fixture.run(list, { key: 'one' })).data.events.nodes).toEqual([{ idempotencyKey: 'one' }]);
+    for (const key of ['', '\0', 'x'.repeat(256)]) {
+      expect((await fixture.run(list, { key })).errors).toMatchObject([{ code: 'BAD_USER_INPUT' }]);
+    }
+    await fixture.db.prisma.delivery.deleteMany({ where: { event: { type: 'keyed' } } });
+    await fixture.db.prisma.event.deleteMany({ where: { type: 'keyed' } });
   });
 
   test('refuses more than 100, and names the argument and its value', async () => {

@@ -53,6 +53,7 @@ test('a worker that stops finishes what is under way and leaves to others what h
         retryScheduleSeconds: [60],
         maxAttempts: 6,
         disableAfterMs: 3_600_000,
+        retentionDays: null,
         inFlightMax: 1,
         webhookInFlightMax: 512,
         jobConcurrency: 10,

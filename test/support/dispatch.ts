@@ -22,6 +22,7 @@ export function dispatchTo(url: string, changes: Partial<Dispatch> = {}): Dispat
     maxAttempts: 6,
     retryScheduleSeconds: [60],
     trigger: 'AUTOMATIC',
+    traceParent: null,
     claimedAt: new Date(0),
     createdAt: new Date(0),
     ...changes,

@@ -48,13 +48,14 @@ export interface ApiClient extends AsyncDisposable {
 
 const waitLimitMs = 15_000;
 
-/** A client with the API key, or with the admin key by the scheme `Access`; null sends none. */
+/** A client with the API key, or with the admin key by the scheme `Access`; null sends none. `more`: headers besides. */
 export function createApiClient(
   endpoint: Endpoint,
   apiKey: string | null,
   scheme: 'Bearer' | 'Access' = 'Bearer',
+  more: Record<string, string> = {},
 ): ApiClient {
-  const headers = apiKey === null ? {} : { authorization: `${scheme} ${apiKey}` };
+  const headers = { ...(apiKey === null ? {} : { authorization: `${scheme} ${apiKey}` }), ...more };
   const sockets = createClient({
     url: endpoint.websocketUrl,
     webSocketImpl: WebSocket,

@@ -37,6 +37,7 @@ const typeDefs = /* GraphQL */ `
     hello(name: String = "world"): String!
     who: String
     requestId: String!
+    traceParent: String
     secret: String!
     crash: String
     crashNonNull: String!
@@ -106,6 +107,7 @@ function createTestSchema(counters: Counters, held: () => Promise<string>) {
         who: (_root, _args, context) =>
           context.caller?.kind === 'API_KEY' ? context.caller.projectId : (context.caller?.kind ?? null),
         requestId: (_root, _args, context) => context.requestId,
+        traceParent: (_root, _args, context) => context.traceParent,
         secret: (_root, _args, context) => {
           if (context.caller !== null) return 'secret';
           throw new GraphQLError('no key', { extensions: { code: 'UNAUTHENTICATED' } });

@@ -48,10 +48,10 @@ export interface RunningCommand {
   ended: Promise<{ code: number | null; signal: string | null }>;
 }
 
-/** Runs a command of `src/main.ts` and gives the process with its output as it grows. */
+/** Runs a command of `src/main.ts`, with Node's options as `npm start` has them, and gives the process with its output as it grows. */
 export function runPosthorn(args: readonly string[], env: Record<string, string>): RunningCommand {
   const { PATH = '', HOME = '', TMPDIR = '' } = process.env;
-  const child = spawn(process.execPath, ['src/main.ts', ...args], {
+  const child = spawn(process.execPath, ['--max-semi-space-size=16', 'src/main.ts', ...args], {
     cwd: repository,
     env: { PATH, HOME, NODE_COMPILE_CACHE: compileCache, ...(TMPDIR === '' ? {} : { TMPDIR }), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

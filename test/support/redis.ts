@@ -1,18 +1,16 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
-import { promisify } from 'node:util';
+import { join } from 'node:path';
+import { requireProgram } from './program.ts';
 
 // A real redis-server on loopback for tests: empty, without persistence, gone with its disposal.
 
-/** Limit for the server to answer, and for the package to install. */
+/** Limit for the server to answer. */
 const startLimitMs = 10_000;
-const installLimitMs = 180_000;
 
 export interface TestRedis extends AsyncDisposable {
   url: string;
@@ -32,7 +30,7 @@ export interface TestRedisOptions {
 
 /** Starts a server; installs redis-server first when it is missing and may be installed. */
 export async function startTestRedis(options: TestRedisOptions = {}): Promise<TestRedis> {
-  const command = findCommand() ?? (await install());
+  const command = await requireProgram('redis-server');
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'posthorn-redis-')));
   const port = options.port ?? (await findFreePort());
   const server = await startServer(command, port, directory, options.settings ?? {});
@@ -107,26 +105,4 @@ async function findFreePort(): Promise<number> {
   server.close();
   if (address === null || typeof address === 'string') throw new Error('no free port');
   return address.port;
-}
-
-function findCommand(): string | null {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'];
-  return folders.map((folder) => join(folder, 'redis-server')).find((path) => existsSync(path)) ?? null;
-}
-
-/** Installs the Debian package; test files that start at the same time wait for one installation. */
-async function install(): Promise<string> {
-  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
-    throw new Error('these tests need redis-server: install it (apt-get install redis-server, brew install redis)');
-  }
-  const script =
-    'command -v redis-server || { apt-get update && apt-get install -y --no-install-recommends redis-server; }';
-  const lock = join(tmpdir(), 'posthorn-redis-install.lock');
-  await promisify(execFile)('flock', [lock, 'sh', '-c', script], {
-    timeout: installLimitMs,
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
-  });
-  const command = findCommand();
-  if (command === null) throw new Error('redis-server was installed but is not in the PATH');
-  return command;
 }

@@ -10,6 +10,7 @@ import { type Permission, permissions } from '../../src/domain/permissions.ts';
 import type { Feed } from '../../src/feed/feed.ts';
 import { createInProcessFeed } from '../../src/feed/in-process-feed.ts';
 import { createAccessTokens } from '../../src/access-tokens.ts';
+import { retentionInstants } from '../../src/domain/upkeep.ts';
 import { cleanup } from '../../src/store/cleanup.ts';
 import { listStuck } from '../../src/store/sweep.ts';
 import { openDatabase } from '../../src/store/database.ts';
@@ -114,8 +115,10 @@ export async function openSchemaFixture(): Promise<SchemaFixture> {
         forgetApiKey: (id) => void forgotten.push(id),
       },
       administration: {
+        retentionDays: 30,
+        sweep: async () => 0,
         retryStuck: async (limit) => (await listStuck(db, limit)).length,
-        cleanup: async (olderThan, signal) => await cleanup(db, { olderThan }, signal),
+        cleanup: async (days, signal) => await cleanup(db, retentionInstants(new Date(), days), signal),
       },
       onWarning: (message) => void warnings.push(message),
     };

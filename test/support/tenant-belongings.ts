@@ -204,6 +204,7 @@ const unmarkedColumns = new Set([
   'api_keys.permissions',
   'audit_entries.action',
   'audit_entries.target_id',
+  'events.trace_parent',
 ]);
 
 /** The columns of free text that do not hold the marker anywhere. */

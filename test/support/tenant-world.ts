@@ -83,13 +83,14 @@ function callerOf(fixture: SchemaFixture, apiKey: string, key: string): Caller |
   return caller?.kind === 'API_KEY' ? { ...caller, apiKeyId: parseId('apiKey', apiKey) } : null;
 }
 
-/** Of the worker it has only that what is enqueued is attempted at once, as far as the feed can tell. */
+/** Of the worker it has only that what somebody waits for is attempted at once, as far as the feed can tell. */
 function contextOf(fixture: SchemaFixture, caller: SchemaContext['caller'], requestId: string): SchemaContext {
   return {
     ...fixture.contextOf(fixture.projectId, permissions),
     caller,
     requestId,
-    enqueue: async (due) => {
+    enqueue: async (due, { urgency = 'normal' } = {}) => {
+      if (urgency !== 'urgent') return;
       for (const { id } of due) {
         const attempt = await addAttempt(fixture, uuidOf(id), 'made at once');
         await fixture.feed.publish(fixture.projectId, [await attemptedEntry(fixture, attempt)]);

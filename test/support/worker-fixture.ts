@@ -36,6 +36,7 @@ const settings: WorkerSettings = {
   retryScheduleSeconds: [3_600],
   maxAttempts: 6,
   disableAfterMs: 3_600_000,
+  retentionDays: null,
   inFlightMax: 128,
   webhookInFlightMax: 64,
   jobConcurrency: 10,

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { ConfigError, describeGiven, describeSettings, loadConfig, parseEncryptionKeys } from '../../src/config.ts';
+import { ConfigError, describeGiven, describeSettings, loadConfig } from '../../src/config.ts';
+import { parseEncryptionKeys } from '../../src/encryption-key.ts';
 
 const production = {
   DATABASE_URL: 'postgresql://posthorn:geheim@db.example/posthorn',
@@ -36,6 +37,7 @@ describe('without any setting', () => {
       allowedCidrs: ['127.0.0.0/8', '::1/128'],
       webhookInFlightMax: 64,
       disableAfterMs: 432_000_000,
+      retentionDays: 30,
       inFlightMax: 512,
       jobConcurrency: 16,
       sweepIntervalMs: 5_000,

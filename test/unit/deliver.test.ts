@@ -21,6 +21,7 @@ const dispatch: Dispatch = {
   maxAttempts: 6,
   retryScheduleSeconds: [60],
   trigger: 'AUTOMATIC',
+  traceParent: null,
   claimedAt: new Date(),
   createdAt: new Date(),
 };

@@ -30,6 +30,7 @@ const dispatch: Dispatch = {
   maxAttempts: 6,
   retryScheduleSeconds: [60, 300, 900, 3600, 14_400],
   trigger: 'AUTOMATIC',
+  traceParent: null,
   claimedAt: new Date(0),
   createdAt: new Date(0),
 };

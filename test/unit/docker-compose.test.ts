@@ -1,36 +1,21 @@
 import { access, readFile } from 'node:fs/promises';
+import { Script } from 'node:vm';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { parse } from 'yaml';
 import { describeSettings, loadConfig } from '../../src/config.ts';
+import { interpolate, readComposeFile } from '../support/compose-file.ts';
+import type { ComposeFile, ComposeService } from '../support/compose-file.ts';
 
-interface Service {
-  image: string;
-  pull_policy?: string;
-  build?: { context: string; dockerfile_inline: string };
-  command?: string[];
-  environment?: Record<string, string | number>;
-  depends_on?: Record<string, { condition: string }>;
-  healthcheck?: { test: string[] };
-  volumes?: string[];
-}
-
-let compose: { services: Record<string, Service>; volumes: Record<string, null> };
+let compose: ComposeFile;
 
 beforeAll(async () => {
-  const text = await readFile(new URL('../../docker-compose.yml', import.meta.url), 'utf8');
-  compose = parse(text, { merge: true, uniqueKeys: true, version: '1.2' });
+  compose = await readComposeFile();
 });
 
-/** What Compose makes of `${NAME:-default}` and `${NAME:?message}`, with nothing set but the encryption key. */
-function interpolate(value: string | number): string {
-  const key = `k1:${Buffer.alloc(32).toString('base64')}`;
-  return String(value)
-    .replaceAll(/\$\{\w+:-([^}]*)\}/g, '$1')
-    .replaceAll(/\$\{POSTHORN_ENCRYPTION_KEYS:\?[^}]*\}/g, key);
-}
+/** With nothing set but the encryption key. */
+const variables = { POSTHORN_ENCRYPTION_KEYS: `k1:${Buffer.alloc(32).toString('base64')}` };
 
 /** What can be waited for: a service's health, or the end of one that has none. */
-function conditionOf(service: Service | undefined): string | null {
+function conditionOf(service: ComposeService | undefined): string | null {
   if (service === undefined) return null;
   return service.healthcheck === undefined ? 'service_completed_successfully' : 'service_healthy';
 }
@@ -53,7 +38,7 @@ describe('docker-compose.yml', () => {
     const environment = compose.services[name]?.environment ?? {};
     const known = new Set(describeSettings().map((setting) => setting.name));
     expect(Object.keys(environment).filter((setting) => !known.has(setting))).toEqual([]);
-    const values = Object.entries(environment).map(([setting, value]) => [setting, interpolate(value)]);
+    const values = Object.entries(environment).map(([setting, value]) => [setting, interpolate(value, variables)]);
     const config = loadConfig(Object.fromEntries(values));
     expect(config.databaseUrl?.reveal()).toBe('postgresql://posthorn:posthorn@postgres:5432/posthorn');
     expect(config.redis?.durableUrl.reveal()).toBe('redis://redis-durable:6379');
@@ -69,11 +54,37 @@ describe('docker-compose.yml', () => {
     expect(compose.services[name]?.build).toEqual(compose.services['gateway']?.build);
   });
 
+  test.each([
+    ['gateway', 'PORT'],
+    ['worker', 'WORKER_PORT'],
+  ])('asks the %s whether it is ready, at the port that it is given', (name, setting) => {
+    const { environment = {}, healthcheck } = compose.services[name] ?? {};
+    expect(environment[setting]).toEqual(expect.any(Number));
+    const [how, program, option, script = ''] = healthcheck?.test ?? [];
+    expect([how, program, option]).toEqual(['CMD', 'node', '-e']);
+    expect(() => new Script(script)).not.toThrow();
+    expect(script).toContain(`fetch('http://127.0.0.1:${environment[setting]}/ready')`);
+  });
+
+  test('gives gateways and workers longer to stop than they take at most', () => {
+    const delay = compose.services['gateway']?.environment?.['POSTHORN_STOP_DELAY'];
+    const graceSeconds = (name: string): number => Number.parseInt(compose.services[name]?.stop_grace_period ?? '', 10);
+    // What is under way has 15 s, a worker's aborted attempts 5 s more, the connections that are left some.
+    expect(graceSeconds('gateway')).toBeGreaterThan(Number(delay) + 20);
+    expect(graceSeconds('worker')).toBeGreaterThan(20);
+  });
+
   test('keeps the queue in a Redis that appends to disk and evicts nothing', () => {
     const command = compose.services['redis-durable']?.command?.join(' ');
     expect(command).toContain('--appendonly yes');
     expect(command).toContain('--maxmemory-policy noeviction');
     expect(compose.services['redis-durable']?.volumes).toEqual(['redis-durable:/data']);
+  });
+
+  test('checks health by commands of which every word is a text', () => {
+    for (const { healthcheck } of Object.values(compose.services)) {
+      for (const word of healthcheck?.test ?? []) expect(word).toBeTypeOf('string');
+    }
   });
 
   test('starts nothing before what it needs: each dependency exists and can meet its condition', () => {

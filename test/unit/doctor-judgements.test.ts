@@ -1,4 +1,8 @@
 import { expect, test } from 'vitest';
+import { judgeConnections, judgeWrites } from '../../src/doctor/examine-server.ts';
+import { judgeSharing } from '../../src/doctor/examine-sharing.ts';
+import { judgeEncryption } from '../../src/doctor/judge-encryption.ts';
+import { judgeStop } from '../../src/doctor/judge-settings.ts';
 import { judgeBacklog, judgeClock, judgeMigrations } from '../../src/doctor/judge-database.ts';
 
 test.each([
@@ -41,4 +45,54 @@ test.each([
   [{ overdueCount: 0, oldestDueAt: null, sweptUntil: null }, ['ok', 'warning']],
 ])('%j is judged %j', (backlog, statuses) => {
   expect(judgeBacklog(backlog, config, now).map(({ status }) => status)).toEqual(statuses);
+});
+
+const server = { isStandby: false, isReadOnly: false, allowedCount: 97, openCount: 10, isEncrypted: false };
+
+test.each([
+  [{}, 'ok'],
+  [{ isStandby: true }, 'failed'],
+  [{ isReadOnly: true }, 'failed'],
+])('a server with %j is %s for writes', (facts, status) => {
+  expect(judgeWrites({ ...server, ...facts }).status).toBe(status);
+});
+
+test.each([
+  [{}, 'ok'],
+  [{ allowedCount: 33 }, 'warning'],
+  [{ allowedCount: 34, openCount: 3 }, 'ok'],
+  [{ openCount: 90 }, 'warning'],
+])('a server with %j is %s for its connections', (facts, status) => {
+  expect(judgeConnections({ ...server, ...facts }).status).toBe(status);
+});
+
+test.each([
+  ['db.example.com', 'warning'],
+  ['8.8.8.8', 'warning'],
+  ['[2606:4700::1]', 'warning'],
+  ['postgres', 'ok'],
+  ['localhost', 'ok'],
+  ['10.0.0.7', 'ok'],
+  ['[::1]', 'ok'],
+  ['/var/run/postgresql', 'ok'],
+  ['db.prod.internal', 'ok'],
+])('a connection to %s without encryption is %s, with it ok', (host, status) => {
+  expect(judgeEncryption('any', host, false, 'Encrypt it.').status).toBe(status);
+  expect(judgeEncryption('any', host, true, 'Encrypt it.').status).toBe('ok');
+});
+
+test('an attempt that may take longer than a stop is told of', () => {
+  expect(judgeStop({ attemptTimeoutMs: 10_000 }).status).toBe('ok');
+  expect(judgeStop({ attemptTimeoutMs: 15_000 })).toMatchObject({
+    status: 'warning',
+    message: expect.stringContaining('WEBHOOK_TIMEOUT 15'),
+  });
+});
+
+test('projects in the feed that the database lacks are told of', () => {
+  expect(judgeSharing(3, 0).status).toBe('ok');
+  expect(judgeSharing(3, 1)).toMatchObject({
+    status: 'warning',
+    message: expect.stringContaining('another deployment'),
+  });
 });

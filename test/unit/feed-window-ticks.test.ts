@@ -86,6 +86,7 @@ describe('ticks', () => {
     subscribe = vi.fn<Feed['subscribe']>(async (...args) => await inner.subscribe(...args));
     feed = {
       subscribe,
+      subscriberCount: 0,
       publish: async (...args) => await inner.publish(...args),
       ping: async () => await inner.ping(),
       [Symbol.asyncDispose]: async () => await inner[Symbol.asyncDispose](),

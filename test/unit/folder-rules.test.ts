@@ -19,6 +19,9 @@ const forbidden: readonly [file: string, imported: string, message: string][] = 
   ['src/store/webhooks.ts', '../../schema/context.ts', 'src/store imports only'],
   ['src/feed/feed.ts', '../store/webhooks.ts', 'The feed, the rate limit and the queue import only'],
   ['src/rate-limit/rate-limit.ts', '../store/webhooks.ts', 'The feed, the rate limit and the queue import only'],
+  ['src/tracing/tracer.ts', '../store/webhooks.ts', 'src/tracing imports only'],
+  ['src/tracing/tracer.ts', '../config.ts', 'src/tracing imports only'],
+  ['src/store/webhooks.ts', '../tracing/tracer.ts', 'src/store imports only'],
   ['src/queue.ts', './store/webhooks.ts', 'The feed, the rate limit and the queue import only'],
   ['worker/deliver.ts', '../schema/context.ts', 'worker imports only'],
   ['worker/deliver.ts', '../src/gateway/gateway.ts', 'worker imports only'],
@@ -39,15 +42,18 @@ const allowed: readonly [file: string, imported: string][] = [
   ['src/store/webhooks.ts', 'pg'],
   ['src/feed/feed.ts', '../domain/ids.ts'],
   ['src/rate-limit/rate-limit.ts', '../domain/rate.ts'],
+  ['src/tracing/tracer.ts', '../domain/trace-parent.ts'],
   ['src/queue.ts', 'bullmq'],
   ['worker/deliver.ts', '../src/store/webhooks.ts'],
   ['worker/deliver.ts', '../src/queue.ts'],
+  ['worker/deliver.ts', '../src/tracing/tracer.ts'],
   ['worker/deliver.ts', '../src/feed/feed.ts'],
   ['worker/deliver.ts', '../src/rate-limit/rate-limit.ts'],
   ['schema/webhook.ts', '../src/store/webhooks.ts'],
   ['schema/webhook.ts', '../src/feed/feed.ts'],
   ['src/gateway/gateway.ts', '../../schema/context.ts'],
   ['src/gateway/gateway.ts', '../store/webhooks.ts'],
+  ['src/gateway/gateway.ts', '../tracing/tracer.ts'],
 ];
 
 /** A complaint of the linter. */

@@ -33,6 +33,12 @@ describe('an operation costs', () => {
     ['50 for counting', '{ webhooks(first: 0) { totalCount } }', 51],
     ['50 for statistics, and 20 for those of each webhook', statistics, 51 + 1 + 10 * 22],
     ['20 for each body, which is up to 256 KiB', '{ events(first: 5) { nodes { id a: body b: data } } }', 1 + 5 * 41],
+    [
+      '1 for a plain value under another name, which can be asked for again and again',
+      '{ deliveries(first: 5) { nodes { lastAttempt { responseBody a: responseBody b: responseBody } } } }',
+      1 + 5 * (1 + 1 + 2),
+    ],
+    ['2 for each schema, which is up to 32 KiB', '{ eventTypes(first: 5) { nodes { schema } } }', 1 + 5 * 3],
     ['what is in a page for each of it', '{ deliveries(first: 50) { nodes { webhook { id } event { type } } } }', 151],
     [
       'the product of pages in pages',

@@ -8,6 +8,8 @@ test.each([
   'accept-encoding',
   'expect',
   'te',
+  'Traceparent',
+  'tracestate',
   'trailer',
   'upgrade',
   'keep-alive',

@@ -10,6 +10,8 @@ const good: RedisFacts = {
   database: 0,
   evictionPolicy: 'noeviction',
   persistence: 'append-only file',
+  usedBytes: 10_000_000,
+  maxBytes: 0,
 };
 
 function troubles(facts: Partial<RedisFacts>): string[] {
@@ -34,6 +36,15 @@ test('a durable Redis that evicts is found, with setting, value and what to do',
 test('a durable Redis that keeps nothing over a restart is found', () => {
   expect(troubles({ persistence: 'none' })).toEqual([
     expect.stringMatching(/^failed: .*appendonly no and no save rule.* Set `appendonly yes` in its configuration\.$/),
+  ]);
+});
+
+test('a durable Redis that is nearly full is found', () => {
+  expect(troubles({ usedBytes: 79 * 1024 * 1024, maxBytes: 100 * 1024 * 1024 })).toEqual([]);
+  expect(troubles({ usedBytes: 85 * 1024 * 1024, maxBytes: 100 * 1024 * 1024 })).toEqual([
+    expect.stringMatching(
+      /^warning: The durable Redis at \S+ is nearly full: It holds 85 MiB of its maxmemory 100 MiB\./,
+    ),
   ]);
 });
 

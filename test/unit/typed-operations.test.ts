@@ -12,6 +12,7 @@ const rawOnPurpose: Record<string, string> = {
   'test/e2e/gateway-abuse.test.ts': 'what no client of good will would send',
   'test/e2e/gateway-settings.test.ts': 'what a setting forbids',
   'test/e2e/graphiql.test.ts': 'a person types them into a page',
+  'test/e2e/metrics.test.ts': 'they are counted by what they are, those that are none too',
   'test/e2e/readme-operations.test.ts': 'a reader copies them from the README',
   'test/e2e/tenancy.test.ts': 'one for every root field, with ids written into the text as any client may',
 };

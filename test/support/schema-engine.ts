@@ -5,10 +5,12 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import {
   bindMigrationAwareSqlAdapterFactory,
   ColumnTypeEnum,
+  DriverAdapterError,
   type SqlMigrationAwareDriverAdapterFactory,
 } from '@prisma/driver-adapter-utils';
 import * as wasmBindings from '@prisma/schema-engine-wasm/schema_engine_bg';
-import { Pool } from 'pg';
+import { DatabaseError, Pool } from 'pg';
+import type { Migration } from '../../src/stack/apply-migrations.ts';
 
 /** The engine on one database, until disposal. */
 export interface SchemaEngineSession extends AsyncDisposable {
@@ -17,7 +19,7 @@ export interface SchemaEngineSession extends AsyncDisposable {
 
 /**
  * Loads Prisma's own schema engine, compiled to WebAssembly: it reads, compares and migrates the database without the download
- * that Prisma's command line makes. Takes about 0.3 s.
+ * that Prisma's command line makes. It is the oracle of what `posthorn migrate` does.
  */
 export async function loadSchemaEngine(databaseUrl: string, datamodel: string): Promise<SchemaEngineSession> {
   await loadModule();
@@ -58,9 +60,42 @@ function createAdapterFactory(pool: Pool): SqlMigrationAwareDriverAdapterFactory
       }
       return result;
     };
+    adapter.executeScript = async (script) => await runScript(pool, script);
     return adapter;
   };
   return factory;
+}
+
+/**
+ * The adapter's own cuts a script at every semicolon, those in functions and comments too, and runs the pieces one by one.
+ * As one query a script is one transaction, as it is with Prisma's command line: one that fails has changed nothing.
+ */
+async function runScript(pool: Pool, script: string): Promise<void> {
+  try {
+    await pool.query(script);
+  } catch (error) {
+    if (!(error instanceof DatabaseError)) throw error;
+    const { code = '', severity = '', message, detail, column, hint } = error;
+    throw new DriverAdapterError({ kind: 'postgres', code, severity, message, detail, column, hint });
+  }
+}
+
+/** Applies the migrations as `prisma migrate deploy` does; gives the names of those that were missing. */
+export async function deployByPrisma(databaseUrl: string, migrations: readonly Migration[]): Promise<string[]> {
+  await using session = await loadSchemaEngine(databaseUrl, '');
+  const { appliedMigrationNames } = await session.engine.applyMigrations({
+    filters: { externalTables: [], externalEnums: [] },
+    migrationsList: {
+      baseDir: '',
+      lockfile: { path: 'migration_lock.toml', content: 'provider = "postgresql"\n' },
+      shadowDbInitScript: '',
+      migrationDirectories: migrations.map(({ name, sql }) => ({
+        path: name,
+        migrationFile: { path: 'migration.sql', content: { tag: 'ok', value: sql } },
+      })),
+    },
+  });
+  return appliedMigrationNames;
 }
 
 const charColumns: ReadonlySet<string> = new Set(['constraint_type', 'confdeltype', 'confupdtype']);
