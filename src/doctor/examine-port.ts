@@ -38,7 +38,10 @@ async function tryListening(host: string, port: number): Promise<string | null> 
 }
 
 /** What a gateway answers to /ready. */
-const readiness = z.object({ status: z.enum(['ready', 'not ready']), checks: z.record(z.string(), z.string()) });
+const readiness = z.object({
+  status: z.enum(['ready', 'degraded', 'not ready']),
+  checks: z.record(z.string(), z.string()),
+});
 
 async function examineListener(host: string, port: number): Promise<Finding> {
   const anywhere = host === '0.0.0.0' || host === '::' ? 'localhost' : host;
@@ -48,8 +51,13 @@ async function examineListener(host: string, port: number): Promise<Finding> {
     const { status, checks } = readiness.parse(await response.json());
     if (status === 'ready') return { check, status: 'ok', message: `A gateway is ready at ${url}.`, remedy: null };
     const parts = Object.entries(checks).map(([name, result]) => `${name} ${result}`);
-    const message = `The gateway at ${url} is not ready: ${parts.join(', ')}.`;
-    return { check, status: 'failed', message, remedy: 'See its log, which has the reason.' };
+    const message = `The gateway at ${url} is ${status}: ${parts.join(', ')}.`;
+    return {
+      check,
+      status: status === 'degraded' ? 'warning' : 'failed',
+      message,
+      remedy: 'See its log, which has the reason.',
+    };
   } catch {
     const message = `What listens on ${host} port ${port} is no gateway: ${url} is not answered as by one.`;
     return { check, status: 'failed', message, remedy: 'Stop it, or set PORT to another port.' };

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { answer, answerError, answerText } from './answer.ts';
-import { checkReadiness } from './readiness.ts';
+import { checkReadiness, readinessOf } from './readiness.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Secret } from '../secret.ts';
@@ -68,8 +68,8 @@ async function ready(
 ): Promise<void> {
   if (phase !== 'serving') return answer(response, 503, { status: phase });
   const results = await checkReadiness(checks, readyCheckMs, logger);
-  const isReady = Object.values(results).every((result) => result === 'ok');
-  answer(response, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready', checks: results });
+  const status = readinessOf(results);
+  answer(response, status === 'not ready' ? 503 : 200, { status, checks: results });
 }
 
 /** Compares by digest, which takes the same time however much of a token is right and however long it is. */

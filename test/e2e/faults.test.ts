@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { setTimeout as after } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
@@ -123,8 +124,16 @@ function logLengths(): Record<string, number> {
   return Object.fromEntries(Object.entries(world.processes).map(([name, running]) => [name, logOf(running).length]));
 }
 
-async function isReady(): Promise<boolean> {
-  return (await fetch(`${world.url}/ready`)).status === 200;
+async function readiness(): Promise<unknown> {
+  const answer = await fetch(`${world.url}/ready`);
+  const { status } = (await answer.json()) as { status: unknown };
+  return [answer.status, status];
+}
+
+async function untilReady(): Promise<void> {
+  await untilFound('the gateway to be ready', async () =>
+    isDeepStrictEqual(await readiness(), [200, 'ready']) ? true : null,
+  );
 }
 
 /** Opens a new socket with the API key, and gives the code that it is closed with; 1000 is ours, once it was accepted. */
@@ -165,7 +174,7 @@ describe.each(['fast', 'immediate', 'kill', 'freeze'] as const)('Postgres is awa
       codes.add(await closeCodeOfNewSocket()).has(1000) && codes.size === 1 ? null : true,
     );
     expect([...codes].at(-1)).toBe(1013);
-    expect(await isReady()).toBe(false);
+    expect(await readiness()).toEqual([503, 'not ready']);
     // What was under way has ended meanwhile, and cannot be recorded.
     const quietAt = receiver.requests.length;
     await untilFound('the workers to notice', async () =>
@@ -175,7 +184,7 @@ describe.each(['fast', 'immediate', 'kill', 'freeze'] as const)('Postgres is awa
 
     if (how === 'freeze') await world.postgres.resume();
     else await world.postgres.start();
-    await untilFound('the gateway to be ready', async () => ((await isReady()) ? true : null));
+    await untilReady();
     const storedThen = emitter.stored.length;
     await untilFound('emits to be stored', async () => (emitter.stored.length > storedThen + 8 ? true : null));
     await emitter.stop();
@@ -244,7 +253,9 @@ describe.each(['kill', 'freeze'] as const)('the durable Redis is away for second
     if (how === 'freeze') world.redis.freeze();
     else await world.killRedis();
     const answeredThen = emitter.answers.length;
-    await untilFound('the gateway to be not ready', async () => ((await isReady()) ? null : true));
+    await untilFound('the gateway to do without its queue', async () =>
+      isDeepStrictEqual(await readiness(), [200, 'degraded']) ? true : null,
+    );
     await untilFound('more emits', async () => (emitter.answers.length > answeredThen + 40 ? true : null));
     const away = emitter.answers.slice(answeredThen).map(({ durationMs }) => durationMs);
     process.stdout.write(
@@ -254,7 +265,7 @@ describe.each(['kill', 'freeze'] as const)('the durable Redis is away for second
     expect(Math.max(...away)).toBeLessThan(1_000);
     if (how === 'freeze') world.redis.thaw();
     else await world.startRedis();
-    await untilFound('the gateway to be ready', async () => ((await isReady()) ? true : null));
+    await untilReady();
     await emitter.stop();
     expect(emitter.answers.every(({ status }) => status === 200)).toBe(true);
     await untilArrived(receiver, emitter.stored);

@@ -190,7 +190,7 @@ test('/health says that the process lives, elsewhere is 404 in JSON, and a brows
   expect((await fetch(`${gateway.url}/constructor`)).status).toBe(404);
 });
 
-test('/ready asks every check each time, and each has a limit', async () => {
+test('/ready asks every check each time, each has a limit, and only the database decides whether there is an answer of use', async () => {
   await using slow = await startTestGateway({ readyCheckMs: 50 });
   const ask = async () => {
     const response = await fetch(`${slow.url}/ready`);
@@ -203,7 +203,9 @@ test('/ready asks every check each time, and each has a limit', async () => {
   };
   slow.checks.feed = async () => await new Promise(() => {});
   const results = { database: 'ok', queue: 'failed', feed: 'timeout' };
-  expect(await ask()).toEqual([503, { status: 'not ready', checks: results }]);
+  expect(await ask()).toEqual([200, { status: 'degraded', checks: results }]);
+  slow.checks.database = slow.checks.queue;
+  expect(await ask()).toEqual([503, { status: 'not ready', checks: { ...results, database: 'failed' } }]);
 });
 
 test('a taken port is one sentence that names host and port', async () => {
