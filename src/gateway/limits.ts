@@ -19,10 +19,12 @@ export interface GatewayLimits {
   /** The same for a subscription, whose every item is that work again and costs nothing. */
   subscriptionCostMax: number;
   /**
-   * Points of one project's operations that are under way or whose answers are not read, in this process. A point is at
-   * most some 12 KiB of an answer, so these are some 150 MiB.
+   * Points of one project's small operations that are under way or whose answers are not read, in this process, and of its
+   * large ones as many again. A point is at most some 12 KiB of an answer, so these are some 150 MiB each.
    */
   pointsInFlightMax: number;
+  /** How long an operation waits for points that others hold. */
+  pointsWaitMs: number;
   /** Subscriptions of one project at once, WebSockets and event streams together, in this process. */
   subscriptionsPerProjectMax: number;
   /** Text of a subscription's document and variables, which stay in memory for as long as it is open. */
@@ -65,6 +67,7 @@ export const gatewayLimits: GatewayLimits = {
   costMax: 5_000,
   subscriptionCostMax: 1_000,
   pointsInFlightMax: 12_000,
+  pointsWaitMs: 5_000,
   subscriptionsPerProjectMax: 10_000,
   subscriptionCharactersMax: 16 * 1024,
   subscriptionCharactersPerProjectMax: 4 * 1024 * 1024,

@@ -2,7 +2,7 @@ import { getOperationAST, getVariableValues, GraphQLError, OperationTypeNode } f
 import { withoutSuggestion } from './introspection.ts';
 import { withExtensions } from './mask-error.ts';
 import { operationCost } from './operation-cost.ts';
-import { createPointsInFlight } from './points-in-flight.ts';
+import { createPointsInFlight, type PointsInFlightLimits } from './points-in-flight.ts';
 import { createProjectSubscriptions, type ProjectSubscriptionsLimits } from './project-subscriptions.ts';
 import type { GraphQLSchema, OperationDefinitionNode } from 'graphql';
 import type { OperationScope } from './operation-scope.ts';
@@ -27,7 +27,7 @@ export interface OperationAdmissionOptions {
   charge: ChargeOperation | null;
   /** Whether errors may name parts of the schema that were not asked for. */
   introspection: boolean;
-  limits: { costMax: number; subscriptionCostMax: number; pointsInFlightMax: number } & ProjectSubscriptionsLimits;
+  limits: { costMax: number; subscriptionCostMax: number } & PointsInFlightLimits & ProjectSubscriptionsLimits;
 }
 
 /** Who has no key can read the schema, which is work too: all of them together may do as much of it as one key. */
@@ -37,7 +37,7 @@ const nobodysAccount = 'nobody';
 export function createOperationAdmission(options: OperationAdmissionOptions): AdmitOperation {
   const { schema, charge, limits } = options;
   const holdSubscription = createProjectSubscriptions(limits);
-  const holdPoints = createPointsInFlight(limits.pointsInFlightMax);
+  const holdPoints = createPointsInFlight(limits);
   return async (scope, { operationName, variables }) => {
     const { document, caller } = scope;
     const operation = begin(scope, operationName);
@@ -47,12 +47,17 @@ export function createOperationAdmission(options: OperationAdmissionOptions): Ad
     requireAffordable(cost, isLive ? Math.min(limits.costMax, limits.subscriptionCostMax) : limits.costMax);
     if (caller?.kind === 'ADMINISTRATOR') return; // Administration costs nothing.
     // A subscription is under way for as long as it likes, and what waits for its reader is bounded by itself.
-    const take = (projectId: string): Disposable =>
-      isLive ? holdSubscription(projectId, { document, variables }) : holdPoints(projectId, cost);
-    // One whose scope has ended already takes nothing: nobody would give it back.
-    if (caller !== null && !scope.held.disposed) scope.held.use(take(caller.projectId));
+    const take = async (projectId: string): Promise<Disposable> =>
+      isLive ? holdSubscription(projectId, { document, variables }) : await holdPoints(projectId, cost);
+    if (caller !== null) holdFor(scope, await take(caller.projectId));
     if (charge !== null) await pay(charge, scope, { caller, cost });
   };
+}
+
+/** Holds what the operation took until its scope ends; one whose scope has ended meanwhile gives it back at once. */
+function holdFor(scope: OperationScope, taken: Disposable): void {
+  if (scope.held.disposed) taken[Symbol.dispose]();
+  else scope.held.use(taken);
 }
 
 /** Finds the operation and says in its scope which it is; null when the document has no such one, or several. */

@@ -286,7 +286,7 @@ test('a reader that takes longer than the limit, but goes on, gets all of its an
 });
 
 test('answers that nobody reads keep a project from more of them, and nobody else', async () => {
-  await using small = await startTestGateway({ pointsInFlightMax: 2 });
+  await using small = await startTestGateway({ pointsInFlightMax: 2, pointsWaitMs: 50 });
   const sockets = [await askAndReadNothing(small), await askAndReadNothing(small)];
   const ask = async (key: string): Promise<unknown> => {
     const { status, headers, body } = await post(small, { query: '{ hello }' }, { authorization: `Bearer ${key}` });
