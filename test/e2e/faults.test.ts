@@ -3,11 +3,13 @@ import { setTimeout as after } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { Redis } from 'ioredis';
-import { createWebhook, watchFeed } from '../support/e2e-calls.ts';
+import { createWebhook } from '../support/e2e-calls.ts';
 import { untilFound } from '../support/e2e-client.ts';
 import { emitOnce, logOf, startFaultWorld } from '../support/fault-world.ts';
 import { openDatabase } from '../../src/store/database.ts';
 import { createGate } from '../support/queue.ts';
+import { startFeedMirror } from '../support/feed-mirror.ts';
+import type { FeedMirror } from '../support/feed-mirror.ts';
 import { startReceiver } from '../support/receiver.ts';
 import type { EmitAnswer, FaultWorld } from '../support/fault-world.ts';
 import type { ReceivedRequest, Receiver } from '../support/receiver.ts';
@@ -130,6 +132,10 @@ async function readiness(): Promise<unknown> {
   return [answer.status, status];
 }
 
+function deliveredIn({ states }: FeedMirror): number {
+  return [...states.values()].filter((state) => state.startsWith('DELIVERED')).length;
+}
+
 async function untilReady(): Promise<void> {
   await untilFound('the gateway to be ready', async () =>
     isDeepStrictEqual(await readiness(), [200, 'ready']) ? true : null,
@@ -150,8 +156,9 @@ async function closeCodeOfNewSocket(): Promise<number> {
 describe.each(['fast', 'immediate', 'kill', 'freeze'] as const)('Postgres is away for seconds (%s)', (how) => {
   test('nobody restarts: emits say so and are stored once, what was sent is recorded, and nothing is sent twice', async () => {
     await using receiver = await startSlowReceiver();
-    const { webhook, eventType } = await createWebhook(world.client, `Postgres ${how}`, { url: receiver.url });
-    using feed = await watchFeed(world.client, [webhook.id]);
+    const { eventType } = await createWebhook(world.client, `Postgres ${how}`, { url: receiver.url });
+    await using mirror = await startFeedMirror(world.client);
+    const deliveredBefore = deliveredIn(mirror);
     const before = logLengths();
     await using emitter = startEmitter(eventType);
     await receiver.waitFor(30, 20_000);
@@ -190,11 +197,10 @@ describe.each(['fast', 'immediate', 'kill', 'freeze'] as const)('Postgres is awa
     await emitter.stop();
     expect(new Set(emitter.answers.map(({ code }) => code))).toEqual(new Set([null, 'UNAVAILABLE']));
     await untilArrived(receiver, emitter.stored);
-    const delivered = new Set<string>();
-    while (delivered.size < emitter.stored.length) {
-      const { change, delivery } = await feed.next();
-      if (change === 'DELIVERED' && delivery) delivered.add(delivery.id);
-    }
+    // What was committed when its connection broke may be missing in the feed, so cursors expire: the list is read anew.
+    await untilFound('who watches to know of all', async () =>
+      deliveredIn(mirror) - deliveredBefore === emitter.stored.length ? true : null,
+    );
     expect(await countEvents(eventType)).toBe(emitter.stored.length);
     expect(await countOf(eventType, 'DELIVERED')).toBe(emitter.stored.length);
     expect(receiver.requests.map(keyOf).toSorted()).toEqual(emitter.stored.toSorted());
@@ -270,9 +276,9 @@ describe.each(['kill', 'freeze'] as const)('the durable Redis is away for second
     expect(emitter.answers.every(({ status }) => status === 200)).toBe(true);
     await untilArrived(receiver, emitter.stored);
     expect(receiver.requests.map(keyOf).toSorted()).toEqual(emitter.stored.toSorted());
-    // At most that it began and that it is over.
+    // That it began and that it is over; once more when one connection found the way back later than the others.
     const lineCounts = Object.values(outageLines('queue', before)).map((lines) => lines.length);
-    expect(Math.max(...lineCounts)).toBeLessThanOrEqual(2);
+    expect(Math.max(...lineCounts)).toBeLessThanOrEqual(4);
     expectAllRunning();
   });
 });

@@ -85,8 +85,11 @@ async function emitAll(): Promise<number> {
   return slowestMs;
 }
 
-/** Emits while the fault happens, and resolves when the mirror shows what the ledger does. */
-async function mirrorThrough(fault: () => Promise<void>): Promise<FeedMirror & { slowestEmitMs: number }> {
+/** Emits while the fault happens, and resolves when the mirror shows what the ledger does and, if it must, was told of a loss. */
+async function mirrorThrough(
+  fault: () => Promise<void>,
+  expires = false,
+): Promise<FeedMirror & { slowestEmitMs: number }> {
   const mirror = await startFeedMirror(project.client);
   await using _following = mirror;
   const before = receiver.requests.length;
@@ -106,7 +109,10 @@ async function mirrorThrough(fault: () => Promise<void>): Promise<FeedMirror & {
   });
   await untilFound(
     'the mirror to show the ledger',
-    async () => ([...delivered].every(([id, state]) => mirror.states.get(id) === state) ? true : null),
+    async () =>
+      [...delivered].every(([id, state]) => mirror.states.get(id) === state) && (!expires || mirror.expiredCount() > 0)
+        ? true
+        : null,
     toldLimitMs,
   ).catch((cause: unknown) => {
     throw new Error(`the mirror is wrong: ${JSON.stringify(wrongOf(mirror, delivered))}`, { cause });
@@ -183,7 +189,7 @@ test('workers that are killed with kill -9 at random moments', limits, async () 
       await processes.kill(processes.lives.slice(0, 1));
       processes.replace();
     }
-  });
+  }, true);
   print('workers killed', mirror);
   expect(mirror.expiredCount()).toBeGreaterThan(0);
 });

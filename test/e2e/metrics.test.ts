@@ -67,8 +67,10 @@ describe('the metrics of a gateway and two workers', () => {
     const grown = (families: Families, name: string, labels: Record<string, string>): number =>
       sumOf(families, name, labels) - sumOf(before, name, labels);
     const after = await untilSaid(
-      'the last attempt to be counted',
-      (families) => grown(families, 'posthorn_deliveries_finished_total', { reason: 'EXHAUSTED' }) === 1,
+      'every end to be counted',
+      (families) =>
+        grown(families, 'posthorn_deliveries_finished_total', { reason: 'EXHAUSTED' }) === 1 &&
+        grown(families, 'posthorn_deliveries_finished_total', { status: 'DELIVERED' }) >= 5,
     );
     expect(grown(after, 'posthorn_events_total', { result: 'stored' })).toBe(6);
     expect(grown(after, 'posthorn_deliveries_finished_total', { status: 'DELIVERED' })).toBe(5);

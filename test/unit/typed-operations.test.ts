@@ -9,6 +9,8 @@ const root = path.resolve(import.meta.dirname, '../..');
 
 /** The end-to-end tests that send operations as text, each because text is what it is about. */
 const rawOnPurpose: Record<string, string> = {
+  'test/e2e/clock-steps.test.ts': 'the emits that it repeats by hand, whose status and headers it looks at',
+  'test/e2e/faults.test.ts': 'the same',
   'test/e2e/gateway-abuse.test.ts': 'what no client of good will would send',
   'test/e2e/gateway-settings.test.ts': 'what a setting forbids',
   'test/e2e/graphiql.test.ts': 'a person types them into a page',
