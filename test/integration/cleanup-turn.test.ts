@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { endCleanupTurn, takeCleanupTurn } from '../../src/store/cleanup-turn.ts';
 import { cleanUpDaily } from '../../worker/cleanup.ts';
 import { storeHistory } from '../support/history.ts';
@@ -83,6 +83,17 @@ test('the daily cleanup removes what is older than the retention, once', async (
   await storeHistory(fixture.db, { count: 1, at: old });
   expect(await cleanUpDaily(fixture.db, { retentionDays }, never)).toBeNull();
   expect(await countDeliveries()).toBe(3);
+});
+
+test('a worker whose clock is months ahead removes nothing that is not old', async () => {
+  await lastDone(`now() - interval '1 day'`);
+  await storeHistory(fixture.db, { count: 2, at: new Date() });
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 90 * 86_400_000 });
+  try {
+    expect(await cleanUpDaily(fixture.db, { retentionDays }, never)).toMatchObject({ deliveryCount: 0 });
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('a run that is stopped leaves the rest to the next one', async () => {
