@@ -41,9 +41,10 @@ export type Phase = 'starting' | 'serving' | 'stopping';
 
 /** Gives the routes by path. */
 export function createOperationsRoutes(options: OperationsOptions, phase: () => Phase): Record<string, Route> {
+  const check = shareReadiness(options);
   return {
     '/health': async (_request, response) => answer(response, 200, { status: 'ok' }),
-    '/ready': async (_request, response) => await ready(response, phase(), options),
+    '/ready': async (_request, response) => await ready(response, phase(), check),
     ...(options.metrics === null ? {} : { '/metrics': createMetricsRoute(options.metrics) }),
   };
 }
@@ -61,13 +62,20 @@ function createMetricsRoute({ page, token }: ServedMetrics): Route {
   };
 }
 
-async function ready(
-  response: ServerResponse,
-  phase: Phase,
-  { checks, readyCheckMs, logger }: OperationsOptions,
-): Promise<void> {
+type CheckReadiness = () => ReturnType<typeof checkReadiness>;
+
+/** However many ask at once, there is one check: anybody may ask, and it takes a connection of the hot path's. */
+function shareReadiness({ checks, readyCheckMs, logger }: OperationsOptions): CheckReadiness {
+  let underWay: ReturnType<typeof checkReadiness> | null = null;
+  return async () =>
+    await (underWay ??= checkReadiness(checks, readyCheckMs, logger).finally(() => {
+      underWay = null;
+    }));
+}
+
+async function ready(response: ServerResponse, phase: Phase, check: CheckReadiness): Promise<void> {
   if (phase !== 'serving') return answer(response, 503, { status: phase });
-  const results = await checkReadiness(checks, readyCheckMs, logger);
+  const results = await check();
   const status = readinessOf(results);
   answer(response, status === 'not ready' ? 503 : 200, { status, checks: results });
 }
