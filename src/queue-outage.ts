@@ -5,11 +5,11 @@ import type { DeliveryQueue } from './queue.ts';
 /** The queue is known to be away: the call was not made, or failed by it. Its jobs are found by sweep. */
 export class QueueAwayError extends Error {}
 
-// What ioredis and our own limits say of a server that is not there, and a server of itself while it is not of use.
+// What ioredis and our own limits say of a server that is not there, and a server of itself while it is of no use.
 const texts =
-  /connection is closed|stream isn't writeable|max retries per request|did not answer within|calls already wait|^(?:LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|ERR max number of clients)/i;
+  /connection is closed|stream isn't writeable|max retries per request|did not answer within|command timed out|socket timeout|calls already wait|^(?:LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|ERR max number of clients)/i;
 
-/** Whether a failure says that the queue's Redis is away: down, starting, silent, or no primary any more. */
+/** Whether a failure says that a Redis is away: down, starting, silent, or no primary any more. */
 export function isRedisAway(error: unknown): boolean {
   return someCause(
     error,

@@ -208,7 +208,7 @@ class RedisFeed implements Feed {
     } catch (cause) {
       this.#presence.lose();
       this.#presence.leaveServer(cause);
-      return new Error(`could not publish to the feed: ${reasonOf(cause)}`, { cause });
+      return new FeedError('UNAVAILABLE', `could not publish to the feed: ${reasonOf(cause)}`, { cause });
     }
   }
 
