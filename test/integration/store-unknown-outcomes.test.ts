@@ -101,6 +101,17 @@ describe('what was certainly not committed is not told', () => {
     expect(unknown).toEqual([]);
   });
 
+  test('when a connection is lost that only reads', async () => {
+    const client = await database.reads.connect();
+    await client.query('set statement_timeout = 0');
+    const outcome = client.query('select pg_sleep(61)').catch((error: unknown) => error);
+    await vi.waitFor(async () => expect(await terminate(`state = 'active' and query like '%pg_sleep(61)%'`)).toBe(1));
+    const error = await outcome;
+    client.release(error instanceof Error ? error : true);
+    expect(error).toBeInstanceOf(Error);
+    expect(unknown).toEqual([]);
+  });
+
   test('when a connection is lost that nobody uses', async () => {
     await Promise.all([database.pipeline.query('select 1'), database.upkeep.query('select 1')]);
     const before = idleCount;
