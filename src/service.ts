@@ -10,7 +10,7 @@ import { createMetrics } from './metrics/metrics.ts';
 import { timeAdministration } from './metrics/schedule-metrics.ts';
 import { startOperationsServer } from './operations/operations-server.ts';
 import { migrateQueue } from './queue-backend.ts';
-import { tellOutage } from './log-outage.ts';
+import { tellOutage } from './tell-outage.ts';
 import { QueueAwayError } from './queue-outage.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
 import { startWatchedQueue } from './watched-queue.ts';

@@ -1,5 +1,5 @@
 import { logFinding } from './log-finding.ts';
-import { tellOutage } from './log-outage.ts';
+import { tellOutage } from './tell-outage.ts';
 import { Outage } from './outage.ts';
 import { isRedisAway } from './queue-outage.ts';
 import { startStack } from './stack/stack.ts';
