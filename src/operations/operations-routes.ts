@@ -1,10 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { answer, answerError, answerText } from './answer.ts';
-import { checkReadiness, readinessOf } from './readiness.ts';
+import { createReadinessCheck, readinessOf } from './readiness.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Secret } from '../secret.ts';
-import type { ReadinessChecks } from './readiness.ts';
+import type { ReadinessChecks, ReadinessResults } from './readiness.ts';
 
 // src/operations: what those who run Posthorn ask a process: `/health`, `/ready`, `/metrics`. Invariant: no answer shows a
 // reason, a secret or anything of a project; reasons are in the log. The gateway serves these routes beside its own; a
@@ -41,7 +41,7 @@ export type Phase = 'starting' | 'serving' | 'stopping';
 
 /** Gives the routes by path. */
 export function createOperationsRoutes(options: OperationsOptions, phase: () => Phase): Record<string, Route> {
-  const check = shareReadiness(options);
+  const check = createReadinessCheck(options.checks, options.readyCheckMs, options.logger);
   return {
     '/health': async (_request, response) => answer(response, 200, { status: 'ok' }),
     '/ready': async (_request, response) => await ready(response, phase(), check),
@@ -62,18 +62,7 @@ function createMetricsRoute({ page, token }: ServedMetrics): Route {
   };
 }
 
-type CheckReadiness = () => ReturnType<typeof checkReadiness>;
-
-/** However many ask at once, there is one check: anybody may ask, and it takes a connection of the hot path's. */
-function shareReadiness({ checks, readyCheckMs, logger }: OperationsOptions): CheckReadiness {
-  let underWay: ReturnType<typeof checkReadiness> | null = null;
-  return async () =>
-    await (underWay ??= checkReadiness(checks, readyCheckMs, logger).finally(() => {
-      underWay = null;
-    }));
-}
-
-async function ready(response: ServerResponse, phase: Phase, check: CheckReadiness): Promise<void> {
+async function ready(response: ServerResponse, phase: Phase, check: () => Promise<ReadinessResults>): Promise<void> {
   if (phase !== 'serving') return answer(response, 503, { status: phase });
   const results = await check();
   const status = readinessOf(results);

@@ -83,6 +83,25 @@ describe("a worker's own port", () => {
     expect(askedCount).toBeLessThan(20);
   });
 
+  test('logs what a dependency fails with once, however often somebody asks, until it has answered', async () => {
+    const lines: unknown[] = [];
+    const logger = pino({ level: 'warn' }, { write: (line) => void lines.push(JSON.parse(line)) });
+    let queue: () => Promise<void> = away;
+    const checks = { database: fine, queue: async () => await queue(), feed: fine };
+    await using server = await start({ checks, logger });
+    server.enter('serving');
+    const askTwice = async (): Promise<void> => {
+      for (let count = 0; count < 2; count += 1) await ask(server, '/ready');
+    };
+    await askTwice();
+    expect(lines).toMatchObject([{ check: 'queue', msg: 'a readiness check failed' }]);
+    queue = fine;
+    await askTwice();
+    queue = away;
+    await askTwice();
+    expect(lines).toHaveLength(2);
+  });
+
   test('gives the metrics only to who has the token', async () => {
     const page = { contentType: 'text/plain; version=0.0.4; charset=utf-8', read: async () => 'a 1\n' };
     await using server = await start({ metrics: { page, token: new Secret('open-sesame') } });
