@@ -2,6 +2,7 @@ import { retryStuck, sweep, type SweepDeps } from '../worker/sweep.ts';
 import { claimLeaseMs } from './domain/claim-lease.ts';
 import { retentionInstants } from './domain/upkeep.ts';
 import { cleanup } from './store/cleanup.ts';
+import { loadDatabaseNow } from './store/database-now.ts';
 import type { Administration } from '../schema/context.ts';
 import type { Config } from './config.ts';
 
@@ -18,6 +19,7 @@ export function createAdministration(
     retentionDays: config.retentionDays,
     sweep: async (signal) => await sweep({ database, queue, settings }, signal),
     retryStuck: async (limit) => await retryStuck({ database, queue }, limit),
-    cleanup: async (days, signal) => await cleanup(database, retentionInstants(new Date(), days), signal),
+    cleanup: async (days, signal) =>
+      await cleanup(database, retentionInstants(await loadDatabaseNow(database.upkeep), days), signal),
   };
 }

@@ -1,33 +1,21 @@
+import { isConnectionCode, someCause } from './server-trouble.ts';
 import type { Outage } from './outage.ts';
 import type { DeliveryQueue } from './queue.ts';
 
 /** The queue is known to be away: the call was not made, or failed by it. Its jobs are found by sweep. */
 export class QueueAwayError extends Error {}
 
-const systemCodes = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-]);
-// What ioredis and our own limits say of a server that is not there, and a server of itself while it is not of use.
+// What ioredis and our own limits say of a server that is not there, and a server of itself while it is of no use.
 const texts =
-  /connection is closed|stream isn't writeable|max retries per request|did not answer within|calls already wait|^(?:LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|ERR max number of clients)/i;
-const causesMax = 5;
+  /connection is closed|stream isn't writeable|max retries per request|did not answer within|command timed out|socket timeout|calls already wait|^(?:LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|ERR max number of clients)/i;
 
-/** Whether a failure says that the queue's Redis is away: down, starting, silent, or no primary any more. */
+/** Whether a failure says that a Redis is away: down, starting, silent, or no primary any more. */
 export function isRedisAway(error: unknown): boolean {
-  let cause: unknown = error;
-  for (let depth = 0; depth < causesMax && cause instanceof Error; depth += 1) {
-    if (cause instanceof QueueAwayError || texts.test(cause.message)) return true;
-    if ('code' in cause && typeof cause.code === 'string' && systemCodes.has(cause.code)) return true;
-    ({ cause } = cause);
-  }
-  return false;
+  return someCause(
+    error,
+    ({ error: cause, code, message }) =>
+      cause instanceof QueueAwayError || texts.test(message) || isConnectionCode(code),
+  );
 }
 
 /**

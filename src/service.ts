@@ -4,17 +4,17 @@ import { createHostCheck } from '../worker/egress-host-check.ts';
 import { startWorker } from '../worker/worker.ts';
 import { createAdministration } from './administration.ts';
 import { parseCidrs } from './domain/address-policy.ts';
-import { logFinding } from './log-finding.ts';
+import { isFeedAway } from './feed/feed.ts';
 import { dependenciesOf } from './metrics/dependencies.ts';
 import { createMetrics } from './metrics/metrics.ts';
 import { timeAdministration } from './metrics/schedule-metrics.ts';
 import { startOperationsServer } from './operations/operations-server.ts';
 import { migrateQueue } from './queue-backend.ts';
-import { tellOutage } from './log-outage.ts';
+import { tellOutage } from './tell-outage.ts';
 import { QueueAwayError } from './queue-outage.ts';
 import { migrate, requireMigrated } from './stack/migrate.ts';
-import { startStack } from './stack/stack.ts';
 import { startWatchedQueue } from './watched-queue.ts';
+import { startWatchedStack } from './watched-stack.ts';
 import { checkWritable, failFastWhileAway, mayPass } from './store/database-away.ts';
 import { createEmitter } from './store/emit-event.ts';
 import { createKeyCache } from './store/key-cache.ts';
@@ -84,12 +84,7 @@ const itemWaitMs = 60_000;
  */
 export async function startService(config: Config, roles: Roles, logger: Logger): Promise<Service> {
   await using starting = new AsyncDisposableStack();
-  const stack = starting.use(
-    await startStack(config, {
-      onError: (error) => logger.warn({ err: error }, 'feed connection'),
-      onFinding: (finding) => logFinding(logger, finding),
-    }),
-  );
+  const stack = starting.use(await startWatchedStack(config, logger));
   if (roles.migrate) {
     await migrate(stack.databaseUrl);
     await migrateQueue(stack.queueConnection);
@@ -294,7 +289,9 @@ function contextFactory(parts: GatewayParts): (caller: SchemaContext['caller'], 
       forgetApiKey: (apiKeyId: ApiKeyId) => keys.forget(apiKeyId),
     },
     administration: createAdministration(config, { database, queue }),
-    onWarning: (message: string, error: unknown): void => logger.warn({ err: error }, message),
+    onWarning: (message: string, error: unknown): void => {
+      if (!isFeedAway(error)) logger.warn({ err: error }, message);
+    },
     settings: {
       requireHttps: config.requireHttps,
       allowedCidrs: config.allowedCidrs,

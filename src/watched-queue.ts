@@ -1,4 +1,4 @@
-import { tellOutage } from './log-outage.ts';
+import { tellOutage } from './tell-outage.ts';
 import { Outage } from './outage.ts';
 import { failFast, isRedisAway } from './queue-outage.ts';
 import { startDeliveryQueue } from './queue.ts';

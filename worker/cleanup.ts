@@ -18,7 +18,8 @@ export interface DailyCleanup {
 /**
  * Removes what is older than the retention when that is due: once after each 03:00 UTC, by one process at a time. Gives
  * what it removed, or null when it was not due or is somebody else's. Called every minute: so a 03:00 at which no worker ran
- * is made up for, and what a stop, a crash or the run's own limit leaves over goes on in the next minutes.
+ * is made up for, and what a stop, a crash or the run's own limit leaves over goes on in the next minutes. How old something is,
+ * the database's clock says: on a worker's own, set wrong by a month, all history would be old.
  */
 export async function cleanUpDaily(
   database: Pipelines,
@@ -30,7 +31,7 @@ export async function cleanUpDaily(
   let finished = false;
   try {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(runMsMax)]);
-    const result = await cleanup(database, { ...retentionInstants(new Date(), retentionDays), ...options }, limited);
+    const result = await cleanup(database, { ...retentionInstants(turn.takenAt, retentionDays), ...options }, limited);
     finished = result.finished;
     return result;
   } finally {

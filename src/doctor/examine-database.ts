@@ -4,6 +4,7 @@ import { loadEmbeddedEncryptionKeys } from '../stack/encryption-keys.ts';
 import { loadMigrationState } from '../stack/migrate.ts';
 import { judgePostgresVersion, loadPostgresVersion } from '../stack/postgres-version.ts';
 import { loadBacklog } from '../store/backlog.ts';
+import { loadDatabaseNow } from '../store/database-now.ts';
 import { listCiphertextSamples } from '../store/ciphertext-samples.ts';
 import { createSecretBox } from '../store/secret-box.ts';
 import { examineServer } from './examine-server.ts';
@@ -54,10 +55,10 @@ async function examineClient(client: Client, config: Config): Promise<Finding[]>
 
 async function examineClock(client: Client): Promise<Finding> {
   const askedAtMs = Date.now();
-  const { rows } = await client.query<{ at: Date }>('select clock_timestamp() as at');
+  const there = await loadDatabaseNow(client);
   const answeredAtMs = Date.now();
   const hereMs = (askedAtMs + answeredAtMs) / 2;
-  return judgeClock((rows[0]?.at.getTime() ?? Number.NaN) - hereMs, answeredAtMs - askedAtMs);
+  return judgeClock(there.getTime() - hereMs, answeredAtMs - askedAtMs);
 }
 
 /** Whether what is stored can be decrypted with the keys that are set, one sample per key that was used. */

@@ -92,6 +92,11 @@ export function feedUnavailable(cause?: unknown): FeedError {
   return new FeedError('UNAVAILABLE', message, { cause });
 }
 
+/** Whether an error is of a feed whose server is away. That is an outage: it is told once, and not with each of these. */
+export function isFeedAway(error: unknown): boolean {
+  return error instanceof FeedError && error.code === 'UNAVAILABLE';
+}
+
 /**
  * A live reader. Iterating gives every item after its start, in order, once; it waits when there is none, ends quietly
  * after `return()`, abort or the feed's disposal, and throws FeedError CURSOR_EXPIRED when it fell behind the log or may
@@ -124,8 +129,8 @@ export interface SubscribeOptions {
 export interface Feed extends AsyncDisposable {
   /**
    * Appends the entries to the project's feed, in order; up to 1,000 are contiguous. Concurrent calls are coalesced.
-   * The entries must not be changed afterwards. Rejects when the feed is closed or its server cannot be reached within
-   * its limit, at once while it is known to be away; some entries may then have been published, so a caller that tries
+   * The entries must not be changed afterwards. Rejects when the feed is closed, and with FeedError UNAVAILABLE when its
+   * server cannot be reached within its limit, at once while it is known to be away; some entries may then have been published, so a caller that tries
    * again may double them. What was lost so expires every cursor.
    */
   publish(projectId: ProjectId, entries: readonly FeedEntry[]): Promise<void>;

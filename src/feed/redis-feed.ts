@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { RedisOptions } from 'ioredis';
 import { coalesce } from '../coalesce.ts';
@@ -120,6 +121,7 @@ class RedisFeed implements Feed {
   }
 
   async publish(projectId: ProjectId, entries: readonly FeedEntry[]): Promise<void> {
+    if (this.#closed && entries.length > 0) this.#presence.lose(); // what it tells of is committed all the same
     this.#assertOpen();
     const appends: Promise<Error | null>[] = [];
     for (let start = 0; start < entries.length; start += entriesPerAppendMax) {
@@ -172,6 +174,7 @@ class RedisFeed implements Feed {
     // Lets publishes under way end; a server that does not answer has until the command's limit. Calls are flushed in order,
     // so one of nothing ends after all that came before it.
     await this.#append({ projectId: noProject, entries: [] });
+    await turn(); // who waited for such a publish may have another one, which comes too late: that is told below
     await this.#presence[Symbol.asyncDispose]();
     await this.#commands.quit().catch(() => {});
     this.#commands.disconnect();
@@ -205,7 +208,7 @@ class RedisFeed implements Feed {
     } catch (cause) {
       this.#presence.lose();
       this.#presence.leaveServer(cause);
-      return new Error(`could not publish to the feed: ${reasonOf(cause)}`, { cause });
+      return new FeedError('UNAVAILABLE', `could not publish to the feed: ${reasonOf(cause)}`, { cause });
     }
   }
 

@@ -86,18 +86,21 @@ class Ticker {
     for (const reader of this.#readers) reader.give(window);
   };
 
-  /** Never rejects: what goes wrong with the feed is told, and waited for. */
+  /** Never rejects: what goes wrong with the feed is told once, and waited for. */
   async #count(first: FeedSubscription): Promise<void> {
+    let told = false;
     for (let source: FeedSubscription | null = first; !this.#ending.signal.aborted;) {
       try {
         source ??= await this.#subscribe();
+        told = false;
         this.#counter.resume();
         for await (const { entry } of source) this.#counter.add(entry);
         this.#end(); // the feed was closed, or nobody is left
       } catch (error) {
         source = null;
         this.#counter.interrupt();
-        this.#options.onWarning('the statistics of a feed were interrupted', error);
+        if (!told) this.#options.onWarning('the statistics of a feed were interrupted', error);
+        told = true;
         await setTimeout(resubscribeMs, null, { signal: this.#ending.signal, ref: false }).catch(() => null); // ended
       }
     }

@@ -37,8 +37,7 @@ interface Account {
 export function createPointsInFlight({ pointsInFlightMax: pointsMax, pointsWaitMs }: PointsInFlightLimits): HoldPoints {
   const accounts = new Map<string, Account>();
 
-  const release = (key: string, account: Account, points: number): void => {
-    account.held -= points;
+  const startNext = (key: string, account: Account): void => {
     for (let next = account.waiting[0]; next !== undefined && fits(account, next.points, pointsMax);) {
       account.waiting.shift();
       account.held += next.points;
@@ -54,8 +53,16 @@ export function createPointsInFlight({ pointsInFlightMax: pointsMax, pointsWaitM
     accounts.set(key, account);
     if (account.waiting.length === 0 && fits(account, points, pointsMax)) account.held += points;
     else if (account.waiting.length >= waitingMax) throw tooManyAtOnce(points, pointsMax);
-    else await turnOf(account, points, pointsWaitMs).catch(() => Promise.reject(tooManyAtOnce(points, pointsMax)));
-    return { [Symbol.dispose]: () => release(key, account, points) };
+    else if (!(await hasItsTurn(account, points, pointsWaitMs))) {
+      startNext(key, account); // who waited behind it may need less
+      throw tooManyAtOnce(points, pointsMax);
+    }
+    return {
+      [Symbol.dispose]: () => {
+        account.held -= points;
+        startNext(key, account);
+      },
+    };
   };
 }
 
@@ -64,16 +71,16 @@ function fits({ held }: Account, points: number, pointsMax: number): boolean {
   return held === 0 || held + points <= pointsMax;
 }
 
-/** Resolves when the points are held. Rejects when that takes too long; nothing is held then. */
-async function turnOf(account: Account, points: number, waitMs: number): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const waiting: Waiting = { points, start: resolve };
+/** Waits until the points are held, or for so long; nothing is held then, and it waits no more. */
+async function hasItsTurn(account: Account, points: number, waitMs: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const waiting: Waiting = { points, start: () => resolve(true) };
   account.waiting.push(waiting);
   const timer = setTimeout(() => {
     account.waiting.splice(account.waiting.indexOf(waiting), 1);
-    reject(new Error('its turn did not come'));
+    resolve(false);
   }, waitMs);
-  await promise.finally(() => clearTimeout(timer));
+  return await promise.finally(() => clearTimeout(timer));
 }
 
 function tooManyAtOnce(points: number, pointsMax: number): GraphQLError {

@@ -1,10 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { answer, answerError, answerText } from './answer.ts';
-import { checkReadiness, readinessOf } from './readiness.ts';
+import { createReadinessCheck, readinessOf } from './readiness.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Secret } from '../secret.ts';
-import type { ReadinessChecks } from './readiness.ts';
+import type { ReadinessChecks, ReadinessResults } from './readiness.ts';
 
 // src/operations: what those who run Posthorn ask a process: `/health`, `/ready`, `/metrics`. Invariant: no answer shows a
 // reason, a secret or anything of a project; reasons are in the log. The gateway serves these routes beside its own; a
@@ -41,9 +41,10 @@ export type Phase = 'starting' | 'serving' | 'stopping';
 
 /** Gives the routes by path. */
 export function createOperationsRoutes(options: OperationsOptions, phase: () => Phase): Record<string, Route> {
+  const check = createReadinessCheck(options.checks, options.readyCheckMs, options.logger);
   return {
     '/health': async (_request, response) => answer(response, 200, { status: 'ok' }),
-    '/ready': async (_request, response) => await ready(response, phase(), options),
+    '/ready': async (_request, response) => await ready(response, phase(), check),
     ...(options.metrics === null ? {} : { '/metrics': createMetricsRoute(options.metrics) }),
   };
 }
@@ -61,13 +62,9 @@ function createMetricsRoute({ page, token }: ServedMetrics): Route {
   };
 }
 
-async function ready(
-  response: ServerResponse,
-  phase: Phase,
-  { checks, readyCheckMs, logger }: OperationsOptions,
-): Promise<void> {
+async function ready(response: ServerResponse, phase: Phase, check: () => Promise<ReadinessResults>): Promise<void> {
   if (phase !== 'serving') return answer(response, 503, { status: phase });
-  const results = await checkReadiness(checks, readyCheckMs, logger);
+  const results = await check();
   const status = readinessOf(results);
   answer(response, status === 'not ready' ? 503 : 200, { status, checks: results });
 }

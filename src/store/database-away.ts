@@ -1,3 +1,4 @@
+import { isConnectionCode, someCause } from '../server-trouble.ts';
 import type { Pipelines } from './pipelines.ts';
 
 // SQLSTATE: connection exceptions; no connection, memory or disk left; shut down, crashed or not yet started; a primary that
@@ -5,17 +6,6 @@ import type { Pipelines } from './pipelines.ts';
 const awayStates = /^(?:08...|53...|57P0[1-5]|25006|25P03)$/;
 /** A statement that its limit ended, a deadlock, a conflict: done again, it may well succeed. */
 const passingStates = /^(?:57014|55P03|40001|40P01)$/;
-/** The system's words for a connection that was not made or broke. */
-const systemCodes = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-]);
 /** Prisma's: not reachable, no answer in time, closed, no connection or transaction in time, too many. */
 const prismaAwayCodes = new Set(['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2028', 'P2037']);
 /** A transaction that met another. */
@@ -23,7 +13,6 @@ const prismaConflict = 'P2034';
 // What pg says of its own connections has no code.
 const driverTexts =
   /^(?:Connection terminated|timeout exceeded when trying to connect|timeout expired|Query read timeout|Client has encountered a connection error|Client was closed)/;
-const causesMax = 5;
 
 /**
  * Whether a failure says that the database is away: down, starting, out of connections, silent, or no primary any more. What
@@ -72,29 +61,5 @@ export async function checkWritable(database: Pick<Pipelines, 'pipeline'>): Prom
 }
 
 function isAwayCode(code: string): boolean {
-  return awayStates.test(code) || systemCodes.has(code) || prismaAwayCodes.has(code);
-}
-
-interface Trouble {
-  code: string;
-  message: string;
-}
-
-/** Whether it is true of the error or of what caused it. */
-function someCause(error: unknown, isTrue: (trouble: Trouble) => boolean): boolean {
-  let cause: unknown = error;
-  for (let depth = 0; depth < causesMax && typeof cause === 'object' && cause !== null; depth += 1) {
-    const message = 'message' in cause && typeof cause.message === 'string' ? cause.message : '';
-    const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
-    if (isTrue({ code, message })) return true;
-    cause = causeOf(cause);
-  }
-  return false;
-}
-
-/** Prisma keeps what Postgres said in its `meta`. */
-function causeOf(error: object): unknown {
-  if ('cause' in error) return error.cause;
-  const meta: unknown = 'meta' in error ? error.meta : null;
-  return typeof meta === 'object' && meta !== null && 'driverAdapterError' in meta ? meta.driverAdapterError : null;
+  return awayStates.test(code) || isConnectionCode(code) || prismaAwayCodes.has(code);
 }

@@ -43,7 +43,8 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
     // Prisma's own 2 s to get a connection are less than a burst of changes can take on a busy machine.
     transactionOptions: { maxWait: 10_000, timeout: 10_000 },
   });
-  const reads = openPool(url, { ...options, max: connectionsMax.reads, planning: manyRowsPlanning });
+  const { onUnknownOutcome: _nothingIsCommitted, ...ofReads } = options;
+  const reads = openPool(url, { ...ofReads, max: connectionsMax.reads, planning: manyRowsPlanning });
   return {
     prisma,
     prismaPool,

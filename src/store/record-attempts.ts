@@ -1,11 +1,10 @@
-import { setTimeout } from 'node:timers/promises';
 import { coalesce } from '../coalesce.ts';
 import { isSuccess, statusAfter } from '../domain/delivery.ts';
 import { isReservedEventType } from '../domain/event-type.ts';
 import { idFromUuid, uuidOf } from '../domain/ids.ts';
 import { expectFewRows } from './expect-few-rows.ts';
 import { createUuidMaker } from './new-id.ts';
-import { isRefusedData } from './refused-data.ts';
+import { countAttempt, recordAgain } from './record-again.ts';
 import type { Decision, DeliveryStatus, Dispatch, FailureReason, SendResult } from '../domain/delivery.ts';
 import type { AttemptId } from '../domain/ids.ts';
 import { inTransaction, type Pipelines, type Queryable } from './pipelines.ts';
@@ -47,8 +46,6 @@ interface IdentifiedAttempt {
   id: AttemptId;
 }
 
-/** Waits before a record that Postgres failed is tried again, in milliseconds: 18 s in all. */
-const retryWaitsMs = [100, 500, 2_000, 5_000, 10_000];
 /**
  * How long a record waits for a database that is away, in milliseconds. Longer than the claim's lease: while the database
  * is away nobody can take the claim over, and only the claim that is still held changes the delivery.
@@ -102,55 +99,6 @@ export function createRecorder(database: Pipelines, settings: EmitSettings, stop
       });
     }
   };
-}
-
-/** The ways to record an attempt anew after a failure. */
-interface RecordRepeat {
-  again: () => Promise<RecordedAttempt>;
-  /** With no others in its statement. */
-  alone: () => Promise<RecordedAttempt>;
-}
-
-/** Records an attempt whose first try has failed, or whose answer was lost. */
-async function recordAgain(
-  database: Pipelines,
-  repeat: RecordRepeat,
-  { failure, limit }: { failure: unknown; limit: AbortSignal },
-): Promise<RecordedAttempt> {
-  const survive = async (record: () => Promise<RecordedAttempt>): Promise<RecordedAttempt> =>
-    await database.outage.survive(async () => await decidedByAny(database, await record()), limit);
-  let latest = failure;
-  database.outage.failed(failure); // so that the first repetition waits already, where the database is just going
-  for (const waitMs of retryWaitsMs) {
-    if (isRefusedData(latest)) return await survive(repeat.alone);
-    try {
-      await setTimeout(waitMs, undefined, { signal: limit });
-      return await survive(repeat.again);
-    } catch (error) {
-      if (limit.aborted) throw latest;
-      latest = error;
-    }
-  }
-  throw latest;
-}
-
-/** What a repeated record came to, be it that an earlier try was committed and only its answer lost. */
-async function decidedByAny(database: Pipelines, recorded: RecordedAttempt): Promise<RecordedAttempt> {
-  if (recorded.decided) return recorded;
-  const counted = await countAttempt(database, recorded);
-  const { status, attemptCount } = counted.delivery;
-  const decided = status === recorded.delivery.status && attemptCount === recorded.delivery.attemptCount;
-  return { ...counted, decided };
-}
-
-/** Counts an attempt whose claim was lost, and gives it with the delivery as it is. */
-async function countAttempt(database: Pipelines, recorded: RecordedAttempt): Promise<RecordedAttempt> {
-  const { rows } = await database.pipeline.query<RecordedDelivery>({
-    name: 'count-attempt',
-    text: countSql,
-    values: [uuidOf(recorded.attemptId)],
-  });
-  return { ...recorded, delivery: rows[0] ?? recorded.delivery };
 }
 
 function onlyOne([recorded]: readonly RecordedAttempt[]): RecordedAttempt {
@@ -239,13 +187,6 @@ where d.id = r.delivery_id and d.status = 'DELIVERING' and d.claimed_at = r.clai
 returning r.id, d.due_at, d.finished_at`;
   return { name, text };
 }
-
-// The claim was lost, but an attempt was made: the count must say so, or two attempts would bear one number.
-const countSql = `
-update deliveries d set attempt_count = greatest(d.attempt_count, a.number)
-from attempts a where a.id = $1 and d.id = a.delivery_id
-returning d.status::text, d.attempt_count as "attemptCount", d.due_at as "dueAt", d.finished_at as "finishedAt",
-          d.failure_reason as "failureReason"`;
 
 async function recordAttempts(
   database: Queryable,

@@ -19,8 +19,14 @@ export function watchUnknownOutcomes(pool: Pool, onUnknownOutcome: (error: Error
   });
 }
 
+/**
+ * SQLSTATE: connection exceptions, a shutdown or crash, a session or transaction ended for its time, trouble of the server's
+ * own. Not by `severity`, which a server says in its own language (`lc_messages`). Source: PostgreSQL manual, appendix A.
+ */
+const sessionEndStates = /^(?:08|57P|25P0[34]|58|XX)/;
+
 /** Whether a connection was given back because its server fell silent or ended the session. */
 function isUnknown(error: unknown): error is Error {
-  if (error instanceof DatabaseError) return error.severity !== 'ERROR';
+  if (error instanceof DatabaseError) return sessionEndStates.test(error.code ?? '');
   return error instanceof Error && error.message === 'Query read timeout'; // what pg says for `query_timeout`
 }

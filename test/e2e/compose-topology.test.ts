@@ -9,7 +9,7 @@ import { interpolate, readComposeFile } from '../support/compose-file.ts';
 import type { ComposeFile, ComposeService } from '../support/compose-file.ts';
 import { createEmptyDatabase } from '../support/postgres.ts';
 import { startReceiver } from '../support/receiver.ts';
-import { findFreePort } from '../support/roles.ts';
+import { findSteadyPort } from '../support/steady-port.ts';
 import { startTestRedis } from '../support/redis.ts';
 
 // The topology of docker-compose.yml without Docker: its commands, variables and health checks as they stand there, with the
@@ -79,7 +79,7 @@ async function environmentOf(
       value = databaseUrl;
     }
     if (name.endsWith('PORT')) {
-      ports.set(value, String(await findFreePort()));
+      ports.set(value, String(await findSteadyPort()));
       value = ports.get(value) ?? '';
     }
     env[name] = value;

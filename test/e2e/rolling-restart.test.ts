@@ -13,7 +13,8 @@ import {
   emitToGateways,
   watchThroughRestarts,
 } from '../support/rolling-clients.ts';
-import { createSharedStack, findFreePort, startRole } from '../support/roles.ts';
+import { createSharedStack, startRole } from '../support/roles.ts';
+import { findSteadyPort } from '../support/steady-port.ts';
 import type { Role } from '../support/roles.ts';
 
 const endLimitMs = 45_000;
@@ -45,7 +46,7 @@ test('gateways and workers are replaced one by one under load: no emit fails, no
     await after((index * 7) % slowestAnswerMs);
     return {};
   });
-  const ports = [await findFreePort(), await findFreePort()];
+  const ports = [await findSteadyPort(), await findSteadyPort()];
   const urls = ports.map((port) => `http://127.0.0.1:${port}`);
   const gateways = ports.map((port) => ({ command: 'gateway' as const, env: { ...stack.env, PORT: String(port) } }));
   const workers = [0, 1].map(() => ({ command: 'worker' as const, env: stack.env }));

@@ -1,16 +1,27 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createAdministration } from '../../src/administration.ts';
 import { endCleanupTurn, takeCleanupTurn } from '../../src/store/cleanup-turn.ts';
 import { cleanUpDaily } from '../../worker/cleanup.ts';
 import { storeHistory } from '../support/history.ts';
 import { openStoreFixture, type StoreFixture } from '../support/store-fixture.ts';
+import type { DeliveryQueue } from '../../src/queue.ts';
 
 const never = new AbortController().signal;
 const retentionDays = 30;
 const old = new Date(Date.now() - 31 * 86_400_000);
 const leaseMs = 60_000;
+
+/** A cleanup enqueues nothing. */
+const noQueue: DeliveryQueue = {
+  enqueue: async () => await Promise.reject(new Error('a cleanup has nothing to enqueue')),
+  countReady: async () => 0,
+  countJobs: async () => ({ waiting: 0, active: 0, delayed: 0 }),
+  ping: async () => {},
+  [Symbol.asyncDispose]: async () => {},
+};
 
 let fixture: StoreFixture;
 
@@ -83,6 +94,25 @@ test('the daily cleanup removes what is older than the retention, once', async (
   await storeHistory(fixture.db, { count: 1, at: old });
   expect(await cleanUpDaily(fixture.db, { retentionDays }, never)).toBeNull();
   expect(await countDeliveries()).toBe(3);
+});
+
+describe('a clock that is months ahead', () => {
+  beforeEach(async () => {
+    await lastDone(`now() - interval '1 day'`);
+    await storeHistory(fixture.db, { count: 2, at: new Date() });
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 90 * 86_400_000 });
+  });
+  afterEach(() => void vi.useRealTimers());
+
+  test('of a worker has it remove nothing that is not old', async () => {
+    expect(await cleanUpDaily(fixture.db, { retentionDays }, never)).toMatchObject({ deliveryCount: 0 });
+  });
+
+  test('of who cleans up by hand does neither', async () => {
+    const config = { retentionDays, sweepGraceMs: 10_000, attemptTimeoutMs: 10_000 };
+    const administration = createAdministration(config, { database: fixture.db, queue: noQueue });
+    expect(await administration.cleanup(retentionDays, never)).toMatchObject({ deliveryCount: 0, finished: true });
+  });
 });
 
 test('a run that is stopped leaves the rest to the next one', async () => {

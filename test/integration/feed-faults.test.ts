@@ -152,6 +152,19 @@ describe('what may be lost is told', () => {
     expect(await admin.hlen(registry)).toBe(2);
   });
 
+  test('a publish that follows another one, and comes when its feed is being stopped, expires the cursors', async () => {
+    await using reading = await startFeed();
+    const projectId = newProjectId();
+    const end = endOf(await reading.subscribe(projectId));
+    const stopping = await startFeed();
+    const late = stopping
+      .publish(projectId, [entryOf(1)])
+      .then(async () => await stopping.publish(projectId, [entryOf('lost')]));
+    const [outcome] = await Promise.allSettled([late, stopping[Symbol.asyncDispose]()]);
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { message: 'the feed is closed' } });
+    expect(await end).toMatchObject(expired);
+  });
+
   test('an emptied Redis begins one generation for all, later than any before, and readers of quiet projects are told', async () => {
     await using one = await startFeed();
     await using two = await startFeed();

@@ -1,32 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findTraceParent, partsOf } from '../../src/domain/trace-parent.ts';
+import { partsOf } from '../../src/domain/trace-parent.ts';
 import { post, startTestGateway, until } from '../support/gateway-fixture.ts';
-import type { TraceParent } from '../../src/domain/trace-parent.ts';
-import type { SpanEnd, SpanStart, Tracer } from '../../src/tracing/tracer.ts';
+import { noteSpans, placeOf } from '../support/noted-spans.ts';
+import type { NotedSpans } from '../support/noted-spans.ts';
 import type { GatewayFixture } from '../support/gateway-fixture.ts';
 
 const outside = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 const ours = '00-11111111111111111111111111111111-2222222222222222-01';
 const [outsideId, oursId] = [partsOf(placeOf(outside)).traceId, partsOf(placeOf(ours)).traceId];
-
-function placeOf(text: string): TraceParent {
-  const place = findTraceParent(text);
-  if (place === null) throw new Error(`${text} is no traceparent`);
-  return place;
-}
-
-/** A tracer that notes its spans, which all are `ours`. */
-function noteSpans(): Tracer & { spans: { start: SpanStart; ends: SpanEnd[] }[] } {
-  const spans: { start: SpanStart; ends: SpanEnd[] }[] = [];
-  return {
-    spans,
-    start(start) {
-      const ends: SpanEnd[] = [];
-      spans.push({ start, ends });
-      return { traceParent: placeOf(ours), end: (end) => void (ends.length === 0 && ends.push(end)) };
-    },
-  };
-}
 
 const bearer = { authorization: 'Bearer good' };
 
@@ -73,9 +54,9 @@ describe('without a tracer', () => {
 
 describe('with a tracer', () => {
   let gateway: GatewayFixture;
-  let tracer: ReturnType<typeof noteSpans>;
+  let tracer: NotedSpans;
   beforeEach(async () => {
-    tracer = noteSpans();
+    tracer = noteSpans(placeOf(ours));
     gateway = await startTestGateway({}, { tracer });
   });
   afterEach(async () => await gateway[Symbol.asyncDispose]());

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { pino } from 'pino';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { dependenciesOf } from '../../src/metrics/dependencies.ts';
 import { createMetrics } from '../../src/metrics/metrics.ts';
 import { startOperationsServer } from '../../src/operations/operations-server.ts';
@@ -65,6 +65,41 @@ describe("a worker's own port", () => {
       status: 'not ready',
       checks: { database: 'failed', queue: 'timeout', feed: 'ok' },
     });
+  });
+
+  test('asks its dependencies once, however many want to know at the same time', async () => {
+    let askedCount = 0;
+    const { promise: answered, resolve } = Promise.withResolvers<void>();
+    const database = async (): Promise<void> => {
+      askedCount += 1;
+      await answered;
+    };
+    await using server = await start({ checks: { database, queue: fine, feed: fine }, readyCheckMs: 10_000 });
+    server.enter('serving');
+    const answers = Array.from({ length: 20 }, async () => await ask(server, '/ready'));
+    await vi.waitFor(() => expect(askedCount).toBe(1));
+    resolve();
+    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual(Array(20).fill(200));
+    expect(askedCount).toBeLessThan(20);
+  });
+
+  test('logs what a dependency fails with once, however often somebody asks, until it has answered', async () => {
+    const lines: unknown[] = [];
+    const logger = pino({ level: 'warn' }, { write: (line) => void lines.push(JSON.parse(line)) });
+    let queue: () => Promise<void> = away;
+    const checks = { database: fine, queue: async () => await queue(), feed: fine };
+    await using server = await start({ checks, logger });
+    server.enter('serving');
+    const askTwice = async (): Promise<void> => {
+      for (let count = 0; count < 2; count += 1) await ask(server, '/ready');
+    };
+    await askTwice();
+    expect(lines).toMatchObject([{ check: 'queue', msg: 'a readiness check failed' }]);
+    queue = fine;
+    await askTwice();
+    queue = away;
+    await askTwice();
+    expect(lines).toHaveLength(2);
   });
 
   test('gives the metrics only to who has the token', async () => {

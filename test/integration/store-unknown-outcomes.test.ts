@@ -1,7 +1,9 @@
+import { Client, DatabaseError, Pool } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openDatabase } from '../../src/store/database.ts';
 import type { Database } from '../../src/store/database.ts';
 import { inTransaction } from '../../src/store/pipelines.ts';
+import { watchUnknownOutcomes } from '../../src/store/unknown-outcomes.ts';
 import { createTestDatabase } from '../support/postgres.ts';
 import type { TestDatabase } from '../support/postgres.ts';
 
@@ -70,12 +72,43 @@ describe('what may have been committed is told', () => {
   });
 });
 
+/** Has a connection of a pool given back with an error of a server that speaks German, and gives whether that was told. */
+function isToldOf(code: string, severity: string): boolean {
+  const told: Error[] = [];
+  const pool = new Pool();
+  watchUnknownOutcomes(pool, (error) => told.push(error));
+  const client = Object.assign(new Client(), { release: () => undefined });
+  pool.emit('acquire', client);
+  pool.emit('release', Object.assign(new DatabaseError('Meldung', 0, 'error'), { code, severity }), client);
+  return told.length > 0;
+}
+
+test.each([
+  ['23505', 'FEHLER', false],
+  ['57014', 'FEHLER', false],
+  ['57P01', 'FATAL', true],
+  ['25P03', 'FATAL', true],
+])('whether %s ended the session does not depend on the language of the server', (code, severity, told) => {
+  expect(isToldOf(code, severity)).toBe(told);
+});
+
 describe('what was certainly not committed is not told', () => {
   test.each(['select 1 / 0', 'select pg_sleep(5)', 'no statement'])('when %j is refused', async (text) => {
     await expect(database.pipeline.query(text)).rejects.toMatchObject({ severity: 'ERROR' });
     await expect(inTransaction(database, async (client) => await client.query({ text }))).rejects.toMatchObject({
       severity: 'ERROR',
     });
+    expect(unknown).toEqual([]);
+  });
+
+  test('when a connection is lost that only reads', async () => {
+    const client = await database.reads.connect();
+    await client.query('set statement_timeout = 0');
+    const outcome = client.query('select pg_sleep(61)').catch((error: unknown) => error);
+    await vi.waitFor(async () => expect(await terminate(`state = 'active' and query like '%pg_sleep(61)%'`)).toBe(1));
+    const error = await outcome;
+    client.release(error instanceof Error ? error : true);
+    expect(error).toBeInstanceOf(Error);
     expect(unknown).toEqual([]);
   });
 

@@ -1,7 +1,7 @@
 import { setTimeout as after } from 'node:timers/promises';
 import { idFromUuid } from '../../src/domain/ids.ts';
 import type { Database } from '../../src/store/database.ts';
-import type { RestartMode } from './chaos-postgres.ts';
+import type { PostgresEnd } from './mortal-postgres.ts';
 import type { ChaosMember, ChaosProcesses } from './chaos-processes.ts';
 import type { ChaosServers } from './chaos-servers.ts';
 import { attemptName } from './crash-projects.ts';
@@ -90,8 +90,10 @@ async function kill(world: FaultWorld, members: readonly ChaosMember[]): Promise
   return { target: names.join(', '), loss: await lossOf(world, names) };
 }
 
-async function restartPostgres(world: FaultWorld, mode: RestartMode): Promise<Happened> {
-  await world.servers.postgres.restart(mode);
+async function restartPostgres(world: FaultWorld, how: PostgresEnd): Promise<Happened> {
+  const { postgres } = world.servers;
+  await postgres.end(how);
+  await postgres.start();
   const lives = world.processes.members.map(({ life }) => life.name);
   return { target: 'Postgres', loss: await lossOf(world, lives) };
 }

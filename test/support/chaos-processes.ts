@@ -1,4 +1,4 @@
-import { findSteadyPort } from './chaos-ports.ts';
+import { findSteadyPort } from './steady-port.ts';
 import { runPosthorn, untilReady } from './posthorn.ts';
 import type { RunningCommand } from './posthorn.ts';
 

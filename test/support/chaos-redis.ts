@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { findSteadyPort } from './chaos-ports.ts';
+import { findSteadyPort } from './steady-port.ts';
 import { startTestRedis } from './redis.ts';
 
 /** A Redis of a run's own that comes back at the same place. */

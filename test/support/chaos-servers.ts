@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { migrate } from '../../src/stack/migrate.ts';
-import { startChaosPostgres } from './chaos-postgres.ts';
-import type { ChaosPostgres } from './chaos-postgres.ts';
 import { startChaosRedis } from './chaos-redis.ts';
 import type { ChaosRedis } from './chaos-redis.ts';
+import { startMortalPostgres } from './mortal-postgres.ts';
+import type { MortalPostgres } from './mortal-postgres.ts';
 
 /** The servers below Posthorn, and the environment that names them. */
 export interface ChaosServers extends AsyncDisposable {
-  postgres: ChaosPostgres;
+  postgres: MortalPostgres;
   durable: ChaosRedis;
   volatile: ChaosRedis;
   env: Record<string, string>;
@@ -31,10 +31,13 @@ const quick = {
   LOG_LEVEL: 'warn',
 };
 
+/** Connections for two gateways, three workers and who looks at them; outlives a crash of the server, not of the machine. */
+const postgresSettings = { max_connections: '300', shared_buffers: '128MB', full_page_writes: 'off' };
+
 /** Starts a Postgres and two Redis servers as production has them, and migrates. */
 export async function startChaosServers(): Promise<ChaosServers> {
   await using starting = new AsyncDisposableStack();
-  const postgres = starting.use(await startChaosPostgres());
+  const postgres = starting.use(await startMortalPostgres(postgresSettings));
   const durable = starting.use(await startChaosRedis({ appendonly: 'yes', 'maxmemory-policy': 'noeviction' }));
   const volatile = starting.use(await startChaosRedis({}));
   await migrate(postgres.url);

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { spawn } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ChildProcess } from 'node:child_process';
@@ -10,6 +9,7 @@ import { connectToDatabase } from '../../src/stack/connect.ts';
 import { loadPostgresAccount } from '../../src/stack/postgres-account.ts';
 import { initialiseCluster, postgresProgramsFolder } from '../../src/stack/postgres-server.ts';
 import { untilFound } from './e2e-client.ts';
+import { findSteadyPort } from './steady-port.ts';
 
 // A Postgres of the test's own, on one port for all its lives, to be stopped, killed, paused and started again.
 
@@ -38,8 +38,8 @@ const settings = {
   fsync: 'off',
 };
 
-/** Makes a cluster and starts it. */
-export async function startMortalPostgres(): Promise<MortalPostgres> {
+/** Makes a cluster and starts it. `own` are its settings in all its lives. */
+export async function startMortalPostgres(own: Readonly<Record<string, string>> = {}): Promise<MortalPostgres> {
   await using starting = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'posthorn-mortal-'));
   starting.defer(async () => await rm(folder, { recursive: true, force: true, maxRetries: 5 }));
@@ -51,17 +51,22 @@ export async function startMortalPostgres(): Promise<MortalPostgres> {
   await writeFile(passwordFile, password, { mode: 0o600 });
   for (const path of [data, passwordFile]) await account.own(path);
   await initialiseCluster(account, data, passwordFile);
-  const port = await findFreePort();
+  const port = await findSteadyPort();
   const url = `postgresql://postgres:${password}@127.0.0.1:${port}/postgres`;
   let server: ChildProcess | null = null;
 
   const start: MortalPostgres['start'] = async (others = {}) => {
-    const all = { ...settings, port: String(port), ...others };
+    const all = { ...settings, port: String(port), ...own, ...others };
     const flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const program = join(postgresProgramsFolder(), 'postgres');
     const { file, args, ...ids } = account.command(program, ['-D', data, ...flags], 'KILL');
-    server = spawn(file, args, { ...ids, cwd: '/', stdio: 'ignore' });
-    await untilFound('the test’s own Postgres to start', async () => await answers(url), startLimitMs);
+    const started = spawn(file, args, { ...ids, cwd: '/', stdio: 'ignore' });
+    server = started;
+    const look = async (): Promise<true | null> => {
+      if (started.exitCode !== null) throw new Error(`the test’s own Postgres ended with code ${started.exitCode}`);
+      return await answers(url);
+    };
+    await untilFound('the test’s own Postgres to start', look, startLimitMs);
   };
   const end: MortalPostgres['end'] = async (how) => {
     if (server === null || server.exitCode !== null || server.signalCode !== null) return;
@@ -114,13 +119,4 @@ function signal(pid: number, name: NodeJS.Signals): void {
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
   }
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }

@@ -2,10 +2,10 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requireProgram } from './program.ts';
+import { findSteadyPort } from './steady-port.ts';
 
 // A real redis-server on loopback for tests: empty, without persistence, gone with its disposal.
 
@@ -36,7 +36,7 @@ export interface TestRedisOptions {
 export async function startTestRedis(options: TestRedisOptions = {}): Promise<TestRedis> {
   const command = await requireProgram('redis-server');
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'posthorn-redis-')));
-  const port = options.port ?? (await findFreePort());
+  const port = options.port ?? (await findSteadyPort());
   const server = await startServer(command, port, directory, options.settings ?? {});
   const kill = async (): Promise<void> => {
     if (server.exitCode !== null || server.signalCode !== null) return;
@@ -102,13 +102,4 @@ async function startServer(
     server.once('error', (error) => fail(error.message));
   });
   return server;
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }

@@ -1,6 +1,3 @@
-import { randomInt } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { createStack } from './e2e-stack.ts';
 import type { Endpoint } from './e2e-client.ts';
 import type { E2eStack } from './e2e-stack.ts';
@@ -59,24 +56,4 @@ export async function startRole(command: 'gateway' | 'worker', env: Record<strin
     end,
     [Symbol.asyncDispose]: async () => void (await end()),
   };
-}
-
-/** Below what the system gives to connections: between two processes that listen on it, no connection takes it. */
-const portRange = { from: 20_000, count: 12_000 };
-const portTriesMax = 50;
-
-/** A port of loopback that is free, and stays so while nobody is told of it. */
-export async function findFreePort(): Promise<number> {
-  for (let tryNumber = 1; tryNumber <= portTriesMax; tryNumber += 1) {
-    const port = portRange.from + randomInt(portRange.count);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (!isFree) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
-  throw new Error('no free port');
 }

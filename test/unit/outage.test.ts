@@ -107,11 +107,12 @@ describe('a queue that fails fast', () => {
 test.each([
   ['a refused connection', Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }), true],
   ['a silent server', new Error('the queue did not answer within 2000 ms'), true],
+  ['a command without an answer', new Error('Command timed out'), true],
   ['a server that loads its data', new Error('LOADING Redis is loading the dataset in memory'), true],
   ['a replica', new Error("READONLY You can't write against a read only replica."), true],
   ['what only wraps one', new Error('the schedules', { cause: new Error('Connection is closed.') }), true],
   ['a job that cannot be read', new Error('job 1 carries no deliveries'), false],
   ['a wrong type', new Error('WRONGTYPE Operation against a key holding the wrong kind of value'), false],
-])('%s: whether the queue’s Redis is away', (_name, error, isAway) => {
+])('%s: whether a Redis is away', (_name, error, isAway) => {
   expect(isRedisAway(error)).toBe(isAway);
 });

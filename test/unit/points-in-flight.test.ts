@@ -52,6 +52,22 @@ test('one whose turn does not come in time is refused, and leaves its place to t
   }
 });
 
+test('one whose turn does not come in time holds up nobody behind it for longer', async () => {
+  vi.useFakeTimers();
+  try {
+    const hold = createPointsInFlight(limits);
+    await hold('one', 600);
+    const large = hold('one', 900).catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(limits.pointsWaitMs - 1);
+    const behind = hold('one', 300);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await large).toMatchObject(refused);
+    await expect(behind).resolves.toBeDefined();
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test('no more than a thousand wait: the next is refused at once', async () => {
   const hold = createPointsInFlight(limits);
   await hold('one', 1_000);

@@ -1,22 +1,16 @@
 import { describe, expect, test } from 'vitest';
-import { findTraceParent, partsOf } from '../../src/domain/trace-parent.ts';
+import { partsOf } from '../../src/domain/trace-parent.ts';
 import { traceAttempts } from '../../worker/trace-attempts.ts';
 import { dispatchTo } from '../support/dispatch.ts';
+import { noteSpans, placeOf } from '../support/noted-spans.ts';
 import { answered, unanswered } from '../support/send-result.ts';
 import type { Dispatch, SendResult } from '../../src/domain/delivery.ts';
 import type { TraceParent } from '../../src/domain/trace-parent.ts';
-import type { SpanEnd, SpanStart, Tracer } from '../../src/tracing/tracer.ts';
 import type { Sender } from '../../worker/send.ts';
 
 const never = new AbortController().signal;
 const emitted = placeOf('00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01');
 const ours = placeOf('00-11111111111111111111111111111111-2222222222222222-01');
-
-function placeOf(text: string): TraceParent {
-  const place = findTraceParent(text);
-  if (place === null) throw new Error(`${text} is no traceparent`);
-  return place;
-}
 
 /** A sender that gives the result and notes what it was told of the trace. */
 function sender(result: SendResult | Error = answered(200)): Sender & { told: (TraceParent | null | undefined)[] } {
@@ -29,19 +23,6 @@ function sender(result: SendResult | Error = answered(200)): Sender & { told: (T
       return result;
     },
     [Symbol.asyncDispose]: async () => {},
-  };
-}
-
-/** A tracer that notes its spans, which all are `ours`. */
-function tracer(): Tracer & { spans: { start: SpanStart; ends: SpanEnd[] }[] } {
-  const spans: { start: SpanStart; ends: SpanEnd[] }[] = [];
-  return {
-    spans,
-    start(start) {
-      const ends: SpanEnd[] = [];
-      spans.push({ start, ends });
-      return { traceParent: ours, end: (end) => void ends.push(end) };
-    },
   };
 }
 
@@ -81,7 +62,7 @@ describe('without a tracer', () => {
 
 describe('with a tracer', () => {
   test('the first attempt is part of the trace of the emit, and the receiver is told of the attempt', async () => {
-    const [inner, spans] = [sender(), tracer()];
+    const [inner, spans] = [sender(), noteSpans(ours)];
     const send = traceAttempts(inner, { tracer: spans, sendTraceparent: true });
     expect(await send(dispatch(), never)).toMatchObject({ traceId: partsOf(ours).traceId });
     expect(spans.spans[0]?.start).toMatchObject({
@@ -98,13 +79,13 @@ describe('with a tracer', () => {
     ['a resend', { attemptNumber: 3, trigger: 'MANUAL' }],
     ['a replay to a webhook that never got the event', { attemptNumber: 1, trigger: 'MANUAL' }],
   ])('%s begins a trace of its own, with a link to the emit', async (_what, changes) => {
-    const spans = tracer();
+    const spans = noteSpans(ours);
     await traceAttempts(sender(), { tracer: spans, sendTraceparent: false })(dispatch(changes), never);
     expect(spans.spans[0]?.start).toMatchObject({ parent: null, link: emitted });
   });
 
   test('a span says whose attempt it was, where to, and what came of it', async () => {
-    const spans = tracer();
+    const spans = noteSpans(ours);
     const send = traceAttempts(sender(answered(503)), { tracer: spans, sendTraceparent: false });
     const given = dispatch({ attemptNumber: 2, headers: [{ name: 'authorization', value: 'geheim' }] });
     await send(given, never);
@@ -136,13 +117,13 @@ describe('with a tracer', () => {
   });
 
   test('a receiver that does not answer fails the span with its error code', async () => {
-    const spans = tracer();
+    const spans = noteSpans(ours);
     await traceAttempts(sender(unanswered('TIMEOUT')), { tracer: spans, sendTraceparent: false })(dispatch(), never);
     expect(spans.spans[0]?.ends).toMatchObject([{ attributes: { 'error.type': 'TIMEOUT' }, failed: true }]);
   });
 
   test('an attempt that is broken off ends its span, and rejects as before', async () => {
-    const spans = tracer();
+    const spans = noteSpans(ours);
     const send = traceAttempts(sender(new Error('stopping')), { tracer: spans, sendTraceparent: false });
     await expect(send(dispatch(), never)).rejects.toThrow('stopping');
     expect(spans.spans[0]?.ends).toMatchObject([{ attributes: { 'error.type': 'INTERRUPTED' }, failed: true }]);
