@@ -80,8 +80,17 @@ async function serveAlone(command: string, roles: Roles): Promise<void> {
   await serve(roles, sayReady);
 }
 
-/** Runs the roles until a signal asks to stop. */
-async function serve(roles: Roles, ready: (config: Config, service: Service) => Promise<void>): Promise<void> {
+/** Runs the roles until a signal asks to stop, and ends the process. */
+async function serve(roles: Roles, ready: (config: Config, service: Service) => Promise<void>): Promise<never> {
+  await serveUntilStopped(roles, ready);
+  // All that is ours has ended. What is left are BullMQ's tries to reach a Redis that is away, which nothing stops.
+  process.exit();
+}
+
+async function serveUntilStopped(
+  roles: Roles,
+  ready: (config: Config, service: Service) => Promise<void>,
+): Promise<void> {
   const config = loadConfig(process.env);
   const logger = createLogger(config.logLevel);
   exitOnUnexpectedError(logger);

@@ -11,15 +11,20 @@ const readyJobsMax = 1_000;
 export async function examineQueue({ redis }: Config, databaseUrl: string): Promise<Finding> {
   const connection: QueueConnection =
     redis === null ? { kind: 'postgres', url: databaseUrl } : { kind: 'redis', url: redis.durableUrl.reveal() };
+  let connectionError: Error | null = null;
   try {
-    // What goes wrong on the connection fails the call as well.
-    await using queue = await startDeliveryQueue(connection, { onError: () => undefined });
+    await using queue = await startDeliveryQueue(connection, { onError: (error) => (connectionError ??= error) });
     return judgeQueue(await queue.countReady());
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    // What goes wrong on the connection fails the call as well, which then only says that it was given up.
+    const reason = reasonOf(connectionError ?? error);
     const remedy = redis === null ? 'Run `posthorn migrate`.' : 'Start that Redis, or correct REDIS_URI_DURABLE.';
     return { check, status: 'failed', message: `The queue does not answer: ${reason.replace(/\.$/, '')}.`, remedy };
   }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function judgeQueue(readyCount: number): Finding {

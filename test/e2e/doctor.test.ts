@@ -252,6 +252,18 @@ describe('posthorn doctor on servers', () => {
     );
   });
 
+  test('says why the queue does not answer, as where the password of its Redis is wrong', async () => {
+    const url = new URL(env['REDIS_URI_DURABLE'] ?? '');
+    url.password = 'hidden-password';
+    const client = new Redis(durable.url);
+    await client.config('SET', 'requirepass', 'another');
+    const { code, found } = await examine({ ...env, REDIS_URI_DURABLE: url.href });
+    await client.config('SET', 'requirepass', '');
+    await client.quit();
+    expect({ code, failed: failedIn(found) }).toEqual({ code: 1, failed: ['durable Redis', 'queue'] });
+    expect(found.get('queue')?.message).toMatch(/^The queue does not answer: WRONGPASS /);
+  });
+
   test('says that the durable Redis evicts and persists nothing, and prints what to do for a person', async () => {
     const doctor = runPosthorn(['doctor'], { ...env, REDIS_URI_DURABLE: volatile.url });
     expect(await doctor.ended).toMatchObject({ code: 1 });

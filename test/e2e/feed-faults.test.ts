@@ -136,6 +136,26 @@ function print(what: string, mirror: FeedMirror, more = ''): void {
   );
 }
 
+/** What each worker logs from now on, until it is asked for. */
+function watchLogs(): () => string[][] {
+  const from = processes.lives.map(({ running }) => ({ running, length: running.output().length }));
+  return () =>
+    from.map(({ running, length }) => {
+      const lines = running.output().slice(length).split('\n');
+      return lines.flatMap((line) => (line.startsWith('{') ? (JSON.parse(line) as { msg: string }).msg : []));
+    });
+}
+
+/** That it began and that it is over; once more when one connection found the way back later than the others. */
+function expectTwoLines(logs: string[][]): void {
+  for (const messages of logs) {
+    expect(new Set(messages)).toEqual(
+      new Set(['outage: a server is away; it is probed until it is back', 'outage over']),
+    );
+    expect(messages.length).toBeLessThanOrEqual(4);
+  }
+}
+
 const limits = { timeout: 240_000 };
 
 // The first, since a worker that another one kills is noticed after its end.
@@ -151,7 +171,8 @@ test('workers that are restarted one after the other, which expires nothing', li
   expect(mirror.reasons).toEqual([]);
 });
 
-test('a volatile Redis that is killed and comes back empty', limits, async () => {
+test('a volatile Redis that is killed and comes back empty, which a worker logs as an outage', limits, async () => {
+  const logsSince = watchLogs();
   const mirror = await mirrorThrough(async () => {
     await redis.kill();
     await after(1_000);
@@ -161,10 +182,12 @@ test('a volatile Redis that is killed and comes back empty', limits, async () =>
   });
   print('killed', mirror);
   expect(mirror.expiredCount()).toBeGreaterThan(0);
+  expectTwoLines(logsSince());
 });
 
 test('a volatile Redis that is frozen for six seconds, in which deliveries go on', limits, async () => {
   let arrivedCount = 0;
+  const logsSince = watchLogs();
   const mirror = await mirrorThrough(async () => {
     const before = receiver.requests.length;
     redis.freeze();
@@ -178,6 +201,7 @@ test('a volatile Redis that is frozen for six seconds, in which deliveries go on
   expect(mirror.interruptedCount()).toBeGreaterThan(0);
   expect(arrivedCount).toBeGreaterThan(100);
   expect(slowestEmitMs).toBeLessThan(2_000);
+  expectTwoLines(logsSince());
 });
 
 test('workers that are killed with kill -9 at random moments', limits, async () => {

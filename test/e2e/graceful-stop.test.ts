@@ -10,11 +10,14 @@ import { FeedOrderDocument, ProjectDocument, TestWebhookDocument } from '../gene
 import { createWebhook, emitOne, untilStatus } from '../support/e2e-calls.ts';
 import { createApiClient, untilFound } from '../support/e2e-client.ts';
 import { startReceiver } from '../support/receiver.ts';
+import { startTestRedis } from '../support/redis.ts';
 import { createSharedStack, startRole } from '../support/roles.ts';
 import type { Role, SharedStack } from '../support/roles.ts';
 
 /** An idle process stops in a moment; a second more than its longest request otherwise. */
 const stopLimitMs = 10_000;
+/** What a server that does not answer adds to that: its connections are given some seconds to close. */
+const awayStopLimitMs = 20_000;
 const endedWell = { code: 0, signal: null };
 
 let stack: SharedStack;
@@ -164,6 +167,18 @@ describe('a worker alone', () => {
       const delivery = await untilStatus(client, id, sentIds.has(id) ? 'FAILED' : 'PENDING');
       expect(delivery.attemptCount).toBe(sentIds.has(id) ? 1 : 0);
     }
+  });
+});
+
+describe.each(['killed', 'frozen'] as const)('with a durable Redis that is %s', (how) => {
+  test.each(['gateway', 'worker'] as const)('SIGTERM ends a %s with 0 all the same', async (command) => {
+    await using redis = await startTestRedis();
+    await using role = await startRole(command, { ...stack.env, REDIS_URI_DURABLE: redis.url });
+    if (how === 'killed') await redis.kill();
+    else redis.freeze();
+    const startedAtMs = performance.now();
+    expect(await role.end()).toEqual(endedWell);
+    expect(performance.now() - startedAtMs).toBeLessThan(awayStopLimitMs);
   });
 });
 
