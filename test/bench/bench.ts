@@ -36,6 +36,7 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean', default: false },
     repeats: { type: 'string' },
     rate: { type: 'string' },
+    minutes: { type: 'string' },
   },
 });
 const unknown = positionals.filter((name) => !(name in scenarios));
@@ -57,6 +58,7 @@ const run: BenchRun = {
   quick: values.quick,
   repeatCount: Number(values.repeats ?? (values.quick ? 1 : 3)),
   ratePerSecond: values.rate === undefined ? null : Number(values.rate),
+  minutes: values.minutes === undefined ? null : Number(values.minutes),
 };
 const results: Record<string, ScenarioResult[]> = {};
 const startedAt = performance.now();

@@ -10,8 +10,10 @@ export interface BenchRun {
   quick: boolean;
   /** How often each variant runs, in turn with the others. */
   repeatCount: number;
-  /** Events per second of `latency`; null takes its own. */
+  /** Events per second of `latency` and `steady`; null takes their own. */
   ratePerSecond: number | null;
+  /** How long `steady` goes on; null takes its own. */
+  minutes: number | null;
 }
 
 /** What one run of a variant gave, by name; the unit is the end of the name. */

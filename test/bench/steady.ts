@@ -14,7 +14,7 @@ import type { UsageReport } from './usage.ts';
 const webhookCount = 20;
 const subscriberCount = 3;
 const callerCount = 32;
-const minutes = 30;
+const minutesByDefault = 30;
 const quickMinutes = 2;
 const capacitySeconds = 30;
 const drainLimitMs = 120_000;
@@ -34,9 +34,15 @@ interface MinuteRow {
 
 /**
  * Whether a gateway and a worker stay as they are over half an hour of steady load over GraphQL, with subscribers to the
- * feed. The rate is half of what the same processes carried in a closed loop right before, unless `--rate` says another.
+ * feed. The rate is half of what the same processes carried in a closed loop right before, unless `--rate` says another; each
+ * minute's figures are told as they come, so that an early end leaves them.
  */
-export async function runSteady({ stack, quick, ratePerSecond: given }: BenchRun): Promise<ScenarioResult[]> {
+export async function runSteady({
+  stack,
+  quick,
+  ratePerSecond: given,
+  minutes: asked,
+}: BenchRun): Promise<ScenarioResult[]> {
   await using system = await startSystem(stack, {
     kind: 'redis',
     concurrency: 512,
@@ -48,16 +54,17 @@ export async function runSteady({ stack, quick, ratePerSecond: given }: BenchRun
   using feed = subscribe(gateway.url, system.apiKey);
   let accepted = 0;
   const ratePerSecond = given ?? (await measureCapacity(load, system.types, (count) => (accepted += count))) / 2;
-  const title = `steady: ${shown(ratePerSecond)} events a second over GraphQL for ${quick ? quickMinutes : minutes} minutes`;
+  const minutes = asked ?? (quick ? quickMinutes : minutesByDefault);
+  const title = `steady: ${shown(ratePerSecond)} events a second over GraphQL for ${minutes} minutes`;
   const rows: MinuteRow[] = [];
   await using redis = openRedis(stack.redisUrl);
-  for (let minute = 1; minute <= (quick ? quickMinutes : minutes); minute += 1) {
-    process.stderr.write(`${title}: minute ${minute}\n`);
+  for (let minute = 1; minute <= minutes; minute += 1) {
     const offer = { kind: 'offer', bulkSize: 1, seconds: 60, types: system.types, tag: 'steady' } as const;
     const { acceptedCount, eventCount, seconds, emitP99Ms } = await load.run({ ...offer, ratePerSecond });
     accepted += acceptedCount;
     const row = { minute, eventsPerSecond: eventCount / seconds, emitP99Ms };
     rows.push({ ...row, ...(await lookAt({ system, worker, gateway, redis })) });
+    process.stderr.write(`${title}: ${JSON.stringify(rows.at(-1))}\n`);
   }
   await system.received(accepted, drainLimitMs);
   printTable(title, [...rows.map((row) => ({ ...row })), growthOf(rows)]);
