@@ -14,7 +14,21 @@ export function judgeDurableRedis(facts: RedisFacts): Finding[] {
 
 /** What there is to say of the feed's Redis, which may be emptied at any moment. */
 export function judgeVolatileRedis(facts: RedisFacts): Finding[] {
-  return [judgeVersion('volatile Redis', facts)];
+  return [judgeVersion('volatile Redis', facts), ...judgeFullness(facts)];
+}
+
+/** A finding where its memory runs out and it evicts nothing; any other may be as full as it likes. */
+function judgeFullness({ usedBytes, maxBytes, evictionPolicy, place }: RedisFacts): Finding[] {
+  const isRoomy = usedBytes === null || !maxBytes || usedBytes < maxBytes * memoryShareMax;
+  if (isRoomy || evictionPolicy !== 'noeviction') return [];
+  return [
+    {
+      check: 'volatile Redis: memory',
+      status: 'warning',
+      message: `The volatile Redis at ${place} is nearly full and evicts nothing: a full one takes no items of the feed, and who watches is told that it is away.`,
+      remedy: 'Set `maxmemory-policy allkeys-lru` in its configuration, or raise its maxmemory.',
+    },
+  ];
 }
 
 /** Says whether the two are apart, so that the limits and the loss of the one do not reach the other. */

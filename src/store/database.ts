@@ -5,6 +5,7 @@ import { Pool } from 'pg';
 import {
   connectionsMax,
   type DatabaseOptions,
+  endWithinLimit,
   manyRowsPlanning,
   openPipelines,
   openPool,
@@ -54,7 +55,7 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
     upkeep: pipelines.upkeep,
     outage: pipelines.outage,
     [Symbol.asyncDispose]: async () => {
-      await Promise.all([prisma.$disconnect(), reads.end(), pipelines[Symbol.asyncDispose]()]);
+      await endWithinLimit(prisma.$disconnect(), reads.end(), pipelines[Symbol.asyncDispose]());
     },
   };
 }

@@ -1,5 +1,6 @@
 import { Pool } from 'pg';
 import { Outage } from '../outage.ts';
+import { endsWithin } from '../time-limit.ts';
 import { checkWritable, isDatabaseAway } from './database-away.ts';
 import { watchUnknownOutcomes } from './unknown-outcomes.ts';
 import type { OutageOptions } from '../outage.ts';
@@ -69,9 +70,17 @@ export function openPipelines(url: string, options: DatabaseOptions = {}): Pipel
     outage,
     [Symbol.asyncDispose]: async () => {
       outage[Symbol.dispose]();
-      await Promise.all([pipeline.end(), upkeep.end()]);
+      await endWithinLimit(pipeline.end(), upkeep.end());
     },
   };
+}
+
+/** How long connections get to close, in milliseconds. */
+const endLimitMs = 2_000;
+
+/** Waits for pools to end, and leaves them to the process's own end when their server says nothing, as a frozen one does. */
+export async function endWithinLimit(...ending: readonly PromiseLike<unknown>[]): Promise<void> {
+  await endsWithin(endLimitMs, Promise.all(ending));
 }
 
 /** Opens a pool whose sessions plan as told; it connects on first use. */

@@ -9,6 +9,8 @@ import { WebSocket } from 'ws';
 import { FeedOrderDocument, ProjectDocument, TestWebhookDocument } from '../generated/graphql.ts';
 import { createWebhook, emitOne, untilStatus } from '../support/e2e-calls.ts';
 import { createApiClient, untilFound } from '../support/e2e-client.ts';
+import { startMortalPostgres } from '../support/mortal-postgres.ts';
+import { runPosthorn } from '../support/posthorn.ts';
 import { startReceiver } from '../support/receiver.ts';
 import { startTestRedis } from '../support/redis.ts';
 import { createSharedStack, startRole } from '../support/roles.ts';
@@ -180,6 +182,19 @@ describe.each(['killed', 'frozen'] as const)('with a durable Redis that is %s', 
     expect(await role.end()).toEqual(endedWell);
     expect(performance.now() - startedAtMs).toBeLessThan(awayStopLimitMs);
   });
+});
+
+test.each(['gateway', 'worker'] as const)('SIGTERM ends a %s with 0 while Postgres is frozen', async (command) => {
+  await using postgres = await startMortalPostgres();
+  const env = { ...stack.env, DATABASE_URL: postgres.url };
+  const migrated = runPosthorn(['migrate'], env);
+  expect(await migrated.ended).toEqual(endedWell);
+  await using role = await startRole(command, env);
+  await postgres.pause();
+  const startedAtMs = performance.now();
+  expect(await role.end()).toEqual(endedWell);
+  expect(performance.now() - startedAtMs).toBeLessThan(awayStopLimitMs);
+  await postgres.resume();
 });
 
 describe.each(['gateway', 'worker'] as const)('an error that nobody handles in a %s', (command) => {

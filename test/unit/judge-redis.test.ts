@@ -69,6 +69,15 @@ test('a volatile Redis may evict and need not persist', () => {
 });
 
 test.each([
+  ['noeviction', ['warning']],
+  ['allkeys-lru', []],
+])('a volatile Redis that is nearly full with maxmemory-policy %s', (evictionPolicy, expected) => {
+  const full = { ...good, evictionPolicy, usedBytes: 85, maxBytes: 100 };
+  const found = judgeVolatileRedis(full).filter(({ status }) => status !== 'ok');
+  expect(found.map(({ status }) => status)).toEqual(expected);
+});
+
+test.each([
   ['the same server under another name', { place: 'alias:6379' }, 'warning'],
   ['another database of the same server', { database: 1 }, 'ok'],
   ['another server at the same name', { runId: 'b' }, 'ok'],
