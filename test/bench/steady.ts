@@ -51,7 +51,7 @@ export async function runSteady({
   const worker = await system.startWorker();
   const gateway = await system.startGateway();
   await using load = await system.startLoad('graphql');
-  using feed = subscribe(gateway.url, system.apiKey);
+  using feed = await subscribe(gateway.url, system.apiKey);
   let accepted = 0;
   const ratePerSecond = given ?? (await measureCapacity(load, system.types, (count) => (accepted += count))) / 2;
   const minutes = asked ?? (quick ? quickMinutes : minutesByDefault);
@@ -122,11 +122,17 @@ function growthOf(rows: readonly MinuteRow[]): Record<string, string | number> {
   };
 }
 
-/** Subscribers to the whole feed, each of whom must get two items of every delivery. */
-function subscribe(
+/** Subscribers to the whole feed from this place on, each of whom must get two items of every delivery, however soon it comes. */
+async function subscribe(
   url: string,
   apiKey: string,
-): { problems: (acceptedCount: number) => Promise<string[]> } & Disposable {
+): Promise<{ problems: (acceptedCount: number) => Promise<string[]> } & Disposable> {
+  const response = await fetch(`${url}/graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${apiKey}` },
+    body: JSON.stringify({ query: '{ feedCursor }' }),
+  });
+  const { data: start } = (await response.json()) as { data: { feedCursor: string } };
   const client = createClient({
     url: `${url.replace(/^http/, 'ws')}/graphql`,
     webSocketImpl: WebSocket,
@@ -137,7 +143,10 @@ function subscribe(
   const counts = Array.from({ length: subscriberCount }, (_, index) => {
     const seen = { count: 0, error: '' };
     client.subscribe(
-      { query: `subscription S${index} { deliveryFeed { cursor change delivery { id status } } }` },
+      {
+        query: `subscription S${index}($after: String) { deliveryFeed(after: $after) { cursor change delivery { id status } } }`,
+        variables: { after: start.feedCursor },
+      },
       { next: () => (seen.count += 1), error: (error) => (seen.error = JSON.stringify(error)), complete: () => {} },
     );
     return seen;
